@@ -1,0 +1,1 @@
+"""Evaluation: fidelity, alignment, utility, privacy and fairness; imported as gen.eval."""

@@ -1,0 +1,1 @@
+"""A row of any hospital's data becomes a batch."""

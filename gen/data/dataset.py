@@ -1,0 +1,132 @@
+"""Rows of an index as training samples, and the order in which they come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gen import seeds
+from gen.config import DataConfig
+from gen.data.images import prepare
+from gen.data.index import read_index
+from gen.data.moments import MomentsStore, image_keys
+from gen.data.prompts import prompt_from_row
+from gen.errors import UserError
+
+CONDITION_COLUMNS = ("view", "sex", "age", "findings")
+
+
+class CXRDataset(Dataset):
+    """Radiographs (or their cached moments) with prompt and attributes.
+
+    Indexed by (row, position): the position in the run seeds the sample's prompt wording and augmentation, so
+    that samples do not depend on workers or on a restart. Items: `image` [1, H, W] in [-1, 1] or `moments`
+    [2C, h, w], `prompt`, `view`, `sex`, `age`, `findings`, `key`.
+    """
+
+    def __init__(self, rows: pd.DataFrame, resolution: int, moments: Path | None = None, seed: int = 0) -> None:
+        self.rows = rows.reset_index(drop=True)
+        self.records = self.rows.to_dict("records")
+        self.keys = image_keys(self.rows)
+        self.resolution = resolution
+        self.seed = seed
+        self.store = MomentsStore(Path(moments)) if moments else None
+        if self.store:
+            self.store.check_holds(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: tuple[int, int]) -> dict:
+        row, position = index
+        rng = random.Random(seeds.mix(self.seed, "sample", position))
+        record = self.records[row]
+        sample = {name: record.get(name, "") for name in CONDITION_COLUMNS}
+        sample |= {"key": self.keys[row], "prompt": prompt_from_row(record, rng)}
+        if self.store:
+            sample["moments"] = torch.from_numpy(self.store[self.keys[row], rng.randrange(self.store.variants)])
+        else:
+            sample["image"] = self.image(row)
+        return sample
+
+    def image(self, row: int) -> torch.Tensor:
+        """Pixels of one row. Shapes: -> [1, H, W] in [-1, 1]."""
+        record = self.records[row]
+        pixels = prepare(record["image"], self.resolution, inverted=bool(record.get("inverted", False)))
+        return torch.from_numpy(pixels)[None]
+
+
+class StepBatches(Sampler[list[tuple[int, int]]]):
+    """Endless batches of (row, position) for one rank, from any batch onwards, in O(1).
+
+    Epoch e is a permutation seeded by (seed, e); position p is entry p mod N of permutation p div N. Rank r of W
+    takes positions r, r + W, r + 2W ...: no overlap, no loss.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.rank, self.world, self.start = rank, world, start
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        batch = self.start
+        while True:
+            first = batch * self.batch_size
+            positions = [(first + i) * self.world + self.rank for i in range(self.batch_size)]
+            yield [(self._row(position), position) for position in positions]
+            batch += 1
+
+    def _row(self, position: int) -> int:
+        epoch, offset = divmod(position, self.length)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng(seeds.mix(self.seed, "epoch", epoch)).permutation(self.length)
+        return int(self._order[offset])
+
+
+def collate(samples: list[dict]) -> dict:
+    """Stack tensors, list everything else."""
+    return {
+        name: torch.stack([sample[name] for sample in samples])
+        if isinstance(samples[0][name], torch.Tensor)
+        else [sample[name] for sample in samples]
+        for name in samples[0]
+    }
+
+
+def load_rows(config: DataConfig, split: str) -> pd.DataFrame:
+    """Index rows of one split, and only those whose licence permits it where the config says so."""
+    rows = read_index(config.index, splits=[split])
+    if config.may_ship_only:
+        if "may_ship" not in rows:
+            raise UserError(f"{config.index}: data.may_ship_only needs the column may_ship")
+        rows = rows[rows["may_ship"].astype(bool)]
+    if rows.empty:
+        raise UserError(f"{config.index}: no rows in split {split!r}; see `cxr-index summary`")
+    return rows
+
+
+def make_dataset(config: DataConfig, split: str, seed: int) -> CXRDataset:
+    """The samples of one split as a config asks for them."""
+    return CXRDataset(load_rows(config, split), config.resolution, config.moments, seed)
+
+
+def make_loader(
+    dataset: CXRDataset, batch_size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0, workers: int = 0
+) -> DataLoader:
+    """Endless batches for one rank, beginning with batch number `start`."""
+    batches = StepBatches(len(dataset), batch_size, seed, rank, world, start)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )

@@ -1,0 +1,94 @@
+"""Radiograph files as arrays: 8/16-bit PNG and JPEG (DICOM by gen.data.dicom), square padding, resizing, model range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gen.errors import UserError
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I")
+ALPHA_MODES = ("RGBA", "LA", "PA")
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """One radiograph as brightness, bright bone. Shapes: -> [H, W] float32 in 0..1.
+
+    Errors: UserError naming the file where it is missing, truncated or no image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such image file; correct the path or build the index again")
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        from gen.data.dicom import read_dicom
+
+        return read_dicom(path)
+    try:
+        with Image.open(path) as image:
+            return _brightness(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).removesuffix(f" {str(path)!r}")
+        raise UserError(f"{path}: cannot read this image ({reason}); export or copy the file again") from None
+
+
+def pad_to_square(array: np.ndarray, fill: float = 0) -> np.ndarray:
+    """Centre an image on a square of its longer side. Shapes: [H, W] -> [max(H, W), max(H, W)]."""
+    height, width = array.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    margins = ((top, side - height - top), (left, side - width - left))
+    return np.pad(array, margins, constant_values=fill)
+
+
+def resize(array: np.ndarray, size: int) -> np.ndarray:
+    """Resample to a square with Lanczos, which averages over the source pixels when it shrinks.
+
+    Values may overshoot beside sharp edges. Shapes: [H, W] -> [size, size] float32.
+    """
+    if array.shape == (size, size):
+        return array.astype(np.float32)
+    image = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32))
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def prepare(path: str | Path, size: int, inverted: bool = False) -> np.ndarray:
+    """Read one radiograph for a model; its aspect ratio is kept and it is never flipped.
+
+    `inverted` marks files stored with dark bone. Shapes: -> [size, size] float32 in -1..1, padding -1.
+    """
+    brightness = read_image(path)
+    if inverted:
+        brightness = 1 - brightness
+    return to_model(np.clip(resize(pad_to_square(brightness), size), 0, 1))
+
+
+def to_model(array: np.ndarray) -> np.ndarray:
+    """Brightness (uint8, or float in 0..1) to the model's range: float32 in -1..1."""
+    scale = 255.0 if array.dtype == np.uint8 else 1.0
+    return (array.astype(np.float32) * (2 / scale) - 1).astype(np.float32)
+
+
+def from_model(array: np.ndarray) -> np.ndarray:
+    """The model's range -1..1 to uint8, values beyond it clipped."""
+    return np.round(np.clip((np.asarray(array, dtype=np.float32) + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+
+def luma(colours: np.ndarray) -> np.ndarray:
+    """Brightness of a colour image, in its own units. Shapes: [H, W, 3] -> [H, W] float32."""
+    return colours.astype(np.float32) @ LUMA
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
+    if image.mode in SIXTEEN_BIT_MODES:
+        return np.clip(np.asarray(image).astype(np.float32) / 65535, 0, 1)
+    if image.mode == "F":
+        raise ValueError("floating-point images have no fixed range")
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
+        return luma(pixels[..., :3]) * pixels[..., 3]
+    return np.asarray(image.convert("L"), dtype=np.float32) / 255

@@ -1,0 +1,226 @@
+"""The index: one table of radiographs, one row an image, as Parquet or CSV.
+
+| column | values |
+|---|---|
+| image | path; relative to the index file on disk, absolute once read |
+| patient_id, study_id | any text; a patient is in one split only |
+| view | PA, AP, AP SUPINE, LATERAL, UNKNOWN |
+| sex | M, F or empty |
+| age | years, NaN unknown |
+| age_group | child (under 13), adult or empty |
+| findings | labels of gen.data.vocabulary joined by ";", "No Finding", or empty where nothing is known |
+| report | free text |
+| split | train, val, test |
+| offset_days | days since the patient's first image or admission, NaN unknown |
+| source, licence | where the image comes from and under which terms |
+| may_ship | whether the licence lets copies, and weights trained on it, be passed on |
+| inverted | the file is stored with dark bone |
+| width, height | pixels |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gen.errors import UserError
+from gen.files import replacing
+
+REQUIRED = ("image", "patient_id", "split")
+TEXT = ("image", "patient_id", "study_id", "view", "sex", "age_group", "findings", "report", "split")
+TEXT += ("source", "licence")
+NUMBERS = ("age", "offset_days", "width", "height")
+FLAGS = ("may_ship", "inverted")
+COLUMNS = ("image", "patient_id", "study_id", "view", "sex", "age", "age_group", "findings", "report", "split")
+COLUMNS += ("offset_days", "source", "licence", "may_ship", "inverted", "width", "height")
+ALLOWED = {
+    "view": ("PA", "AP", "AP SUPINE", "LATERAL", "UNKNOWN"),
+    "sex": ("M", "F", ""),
+    "age_group": ("child", "adult", ""),
+    "split": ("train", "val", "test"),
+}
+IDENTITY = ("source", "patient_id", "study_id", "view", "sex", "age", "findings", "split", "inverted")
+TRUE, FALSE = ("1", "1.0", "true", "yes", "y"), ("0", "0.0", "false", "no", "n", "")
+CHILD_BELOW = 13  # years
+OLDEST = 130  # years
+
+
+def read_index(path: str | Path, splits: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read an index with absolute image paths, typed columns and only the splits asked for.
+
+    Columns that the file lacks stay absent, columns of its own are kept.
+    Errors: UserError for a missing or unreadable file, a missing column, a wrong value, a patient in two splits.
+    """
+    table = load_table(path)
+    validate(table, path)
+    if splits is not None:
+        table = table[table["split"].isin(list(splits))]
+    return table.reset_index(drop=True)
+
+
+def load_table(path: str | Path) -> pd.DataFrame:
+    """An index as it is, typed and with absolute image paths, for `check_index` to judge."""
+    path = Path(path)
+    table = typed(_read_table(path), path)
+    if "image" in table:
+        folder = path.parent.absolute()
+        table["image"] = [os.path.normpath(folder / image) if image else "" for image in table["image"]]
+    return table
+
+
+def write_index(table: pd.DataFrame, path: str | Path) -> None:
+    """Write an index atomically; image paths are stored relative to its folder."""
+    path = Path(path)
+    stored = table.copy()
+    stored["image"] = [_relative(image, path.parent.absolute()) for image in stored["image"]]
+    with replacing(path) as temporary:
+        if _is_csv(path):
+            stored.to_csv(temporary, index=False)
+        else:
+            stored.to_parquet(temporary, index=False)
+
+
+def typed(table: pd.DataFrame, name: str | Path = "index") -> pd.DataFrame:
+    """Give every known column its type: text without missing values, float numbers, bool flags.
+
+    Errors: UserError naming the row (1 is the first) and column of a value that does not fit.
+    """
+    table = table.copy()
+    for column in table.columns.intersection(TEXT):
+        table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
+    for column in table.columns.intersection(NUMBERS):
+        table[column] = _numbers(table[column], f"{name}: column {column}")
+    for column in table.columns.intersection(FLAGS):
+        table[column] = _flags(table[column], f"{name}: column {column}")
+    return table
+
+
+def check_index(table: pd.DataFrame, files: bool = True) -> list[str]:
+    """Every problem of a typed index, one line each; rows count from 1. `files` also looks for the image files."""
+    missing = [column for column in REQUIRED if column not in table]
+    if missing:
+        have = ", ".join(map(str, table.columns)) or "none"
+        return [f"column {column!r} is missing (found: {have}); add it or map it with --map" for column in missing]
+    if table.empty:
+        return ["the table has no rows; build it again from a folder with images"]
+    problems = _wrong_values(table) + _leaks(table) + _duplicates(table)
+    return problems + (_absent_files(table) if files else [])
+
+
+def validate(table: pd.DataFrame, name: str | Path = "index", files: bool = False) -> None:
+    """Raise UserError with the first problem of an index and the number of the others."""
+    problems = check_index(table, files)
+    if problems:
+        rest = f" (and {len(problems) - 1} more: cxr-index check lists them)" if len(problems) > 1 else ""
+        raise UserError(f"{name}: {problems[0]}{rest}")
+
+
+def assign_splits(
+    table: pd.DataFrame, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> pd.DataFrame:
+    """Add the column `split`, drawn a patient from a hash of its id: new patients never move the old ones.
+
+    `fractions` of train, val and test add up to 1.
+    """
+    if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
+        raise ValueError(f"fractions must be positive and add up to 1, got {fractions}")
+    patients = table["patient_id"].astype(str)
+    draws = {patient: _uniform(f"{seed}/{patient}") for patient in patients.unique()}
+    train, val, _ = fractions
+    names = {p: "train" if u < train else "val" if u < train + val else "test" for p, u in draws.items()}
+    return table.assign(split=patients.map(names))
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """SHA-256 of what the rows are (file names, ids, labels, splits), whatever folder they lie in."""
+    content = pd.DataFrame({"file": [Path(image).name for image in table["image"]]})
+    for column in IDENTITY:
+        content[column] = table[column].to_numpy() if column in table else ""
+    return hashlib.sha256(content.to_csv(index=False).encode()).hexdigest()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"{path}: no such index; build one with cxr-index build")
+    try:
+        if _is_csv(path):
+            # patient 007 stays 007, and the finding "None" stays a word
+            return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        kind = "CSV" if _is_csv(path) else "Parquet"
+        raise UserError(f"{path}: not a readable {kind} table ({str(error).splitlines()[0]}); build it again") from None
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".txt")
+
+
+def _relative(image: str, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(image, folder)).as_posix()
+    except ValueError:  # another drive
+        return str(image)
+
+
+def _numbers(values: pd.Series, where: str) -> pd.Series:
+    text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+    numbers = pd.to_numeric(text.replace("", "nan"), errors="coerce").astype(float)
+    _refuse(text, numbers.isna() & ~text.str.lower().isin(["", "nan"]), f"{where} must hold numbers")
+    return numbers
+
+
+def _flags(values: pd.Series, where: str) -> pd.Series:
+    text = values.astype(object).where(values.notna(), "").astype(str).str.strip().str.lower()
+    _refuse(text, ~text.isin(TRUE + FALSE), f"{where} must hold yes or no")
+    return text.isin(TRUE)
+
+
+def _refuse(text: pd.Series, wrong: pd.Series, rule: str) -> None:
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise UserError(f"{rule}; row {row + 1} has {text.iloc[row]!r}")
+
+
+def _wrong_values(table: pd.DataFrame) -> list[str]:
+    problems = [f"row {row}: {column} is empty" for column in REQUIRED for row in _rows(table[column] == "")]
+    for column, allowed in ALLOWED.items():
+        if column in table:
+            choices = ", ".join(value or "(empty)" for value in allowed)
+            for row in _rows(~table[column].isin(allowed) & ~((table[column] == "") & (column in REQUIRED))):
+                problems.append(f"row {row}: {column} {table[column].iloc[row - 1]!r} is none of {choices}")
+    if "age" in table:
+        wrong = table["age"].notna() & ~table["age"].between(0, OLDEST)
+        problems += [f"row {row}: age {table['age'].iloc[row - 1]:g} is not within 0..{OLDEST}" for row in _rows(wrong)]
+    return problems
+
+
+def _leaks(table: pd.DataFrame) -> list[str]:
+    splits = table.groupby("patient_id")["split"].unique()
+    return [
+        f"patient {patient!r} is in the splits {' and '.join(sorted(names))}; keep a patient in one split"
+        for patient, names in splits.items()
+        if len(names) > 1
+    ]
+
+
+def _duplicates(table: pd.DataFrame) -> list[str]:
+    rows = _rows(table["image"].duplicated() & (table["image"] != ""))
+    return [f"row {row}: image {table['image'].iloc[row - 1]} is listed before; keep one row an image" for row in rows]
+
+
+def _absent_files(table: pd.DataFrame) -> list[str]:
+    images = enumerate(table["image"], start=1)
+    return [f"row {row}: no such image file {image}" for row, image in images if image and not os.path.isfile(image)]
+
+
+def _rows(wrong: pd.Series) -> list[int]:
+    return [row + 1 for row in wrong.to_numpy().nonzero()[0].tolist()]
+
+
+def _uniform(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

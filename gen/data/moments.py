@@ -1,0 +1,94 @@
+"""The moments store: every image's latent mean and log-variance in one memory-mapped float16 file.
+
+A folder with `moments.npy` [N, K, 2C, h, w] (K augmented variants of N images), `done.npy` [N] (1 where all variants of
+an image are written) and `store.json` (keys in row order, fingerprint of codec, images and augmentation). Samples are
+never stored: a stored sample would bake its noise in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gen.errors import UserError
+
+
+def image_keys(rows: pd.DataFrame) -> list[str]:
+    """Names of images that survive a move of the files: source, study and file name."""
+    sources = rows["source"] if "source" in rows else [""] * len(rows)
+    studies = rows["study_id"] if "study_id" in rows else [""] * len(rows)
+    return [f"{a}:{b}:{Path(c).name}" for a, b, c in zip(sources, studies, rows["image"], strict=True)]
+
+
+def fingerprint(*parts: object) -> str:
+    """Sixteen hexadecimal digits of anything that defines the stored numbers."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+class MomentsStore:
+    """An opened store; `store[key, variant]` is O(1)."""
+
+    def __init__(self, folder: Path, mode: str = "r") -> None:
+        self.folder = folder
+        self.meta = _read_meta(folder)
+        self.moments = np.load(folder / "moments.npy", mmap_mode=mode)
+        self.done = np.load(folder / "done.npy", mmap_mode=mode)
+        self.row_of = {key: row for row, key in enumerate(self.meta["keys"])}
+
+    @classmethod
+    def create(cls, folder: Path, keys: list[str], shape: tuple[int, ...], fingerprint: str) -> MomentsStore:
+        """Open for writing; an existing store with the same fingerprint is continued. Shapes: shape [K, 2C, h, w]."""
+        if (folder / "store.json").exists():
+            store = cls(folder, "r+")
+            if store.meta["fingerprint"] != fingerprint:
+                raise UserError(f"{folder}: holds moments of another codec or index; remove it or choose another out=")
+            return store
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, dtype, size in (("moments", np.float16, (len(keys), *shape)), ("done", np.uint8, (len(keys),))):
+            np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=size).flush()
+        # store.json last: a folder without it is not a store
+        temporary = folder / "store.json.tmp"
+        temporary.write_text(json.dumps({"fingerprint": fingerprint, "keys": keys, "shape": list(shape)}))
+        os.replace(temporary, folder / "store.json")
+        return cls(folder, "r+")
+
+    @property
+    def variants(self) -> int:
+        """Augmented versions an image, the plain one included."""
+        return self.moments.shape[1]
+
+    def __getitem__(self, key_variant: tuple[str, int]) -> np.ndarray:
+        """Moments of one image, a copy. Shapes: -> [2C, h, w] float32."""
+        key, variant = key_variant
+        return self.moments[self.row_of[key], variant].astype(np.float32)
+
+    def pending(self) -> list[int]:
+        """Rows not yet written."""
+        return np.flatnonzero(self.done == 0).tolist()
+
+    def write(self, row: int, moments: np.ndarray) -> None:
+        """Store all variants of one image; the row counts as done only after its data is on disk."""
+        self.moments[row] = moments
+        self.moments.flush()
+        self.done[row] = 1
+
+    def check_holds(self, keys: list[str]) -> None:
+        """Raise UserError unless every key is stored."""
+        missing = [key for key in keys if key not in self.row_of or not self.done[self.row_of[key]]]
+        if missing:
+            raise UserError(
+                f"{self.folder}: {len(missing)} of {len(keys)} images have no moments (first: {missing[0]}); "
+                "run train/encode.py again"
+            )
+
+
+def _read_meta(folder: Path) -> dict:
+    path = folder / "store.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: not a moments store; write one with train/encode.py")
+    return json.loads(path.read_text())

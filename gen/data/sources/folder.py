@@ -1,0 +1,103 @@
+"""Any folder of radiographs, with a CSV whose columns are mapped to the index's, or with none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from gen.data.images import IMAGE_SUFFIXES
+from gen.data.index import COLUMNS, assign_splits
+from gen.data.sources.values import in_index_columns
+from gen.errors import UserError
+
+# column names of well-known tables (NIH, CheXpert, MIMIC-CXR, PadChest, DICOM headers), lower case, without separators
+ALIASES = {
+    "image": ("image", "imageindex", "path", "imagepath", "file", "filename", "imageid", "dicomid", "imgsavename"),
+    "patient_id": ("patientid", "patient", "subjectid", "subject"),
+    "study_id": ("studyid", "study", "studyinstanceuid"),
+    "view": ("view", "viewposition", "projection", "ap/pa"),
+    "sex": ("sex", "gender", "patientgender", "patientsex"),
+    "age": ("age", "patientage"),
+    "findings": ("findings", "findinglabels", "labels", "label", "finding"),
+    "report": ("report", "impression", "text"),
+    "split": ("split", "dataset", "fold"),
+}
+
+
+def rows(
+    folder: Path, csv: Path | None = None, columns: Mapping[str, str] | None = None, skip_missing: bool = False
+) -> pd.DataFrame:
+    """Index rows of a folder's images.
+
+    `columns` maps index columns to the CSV's; columns not named there are matched by their usual names. Without a
+    patient column every image counts as a patient; without a split column patients are split 80/10/10 by hash.
+    Errors: UserError for unknown columns, and for images that the CSV lists and the folder lacks unless `skip_missing`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder that holds the images")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise UserError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    table = _from_files(files) if csv is None else _from_csv(csv, columns or {}, folder, files, skip_missing)
+    if "patient_id" not in table:
+        table["patient_id"] = [Path(image).relative_to(folder.absolute()).as_posix() for image in table["image"]]
+    if "study_id" not in table:
+        table["study_id"] = [Path(image).stem for image in table["image"]]
+    if "source" not in table:
+        table["source"] = folder.absolute().name
+    if "split" not in table:
+        table = assign_splits(table)
+    return in_index_columns(table)
+
+
+def _from_files(files: list[Path]) -> pd.DataFrame:
+    return pd.DataFrame({"image": [str(path.absolute()) for path in files]})
+
+
+def _from_csv(
+    csv: Path, columns: Mapping[str, str], folder: Path, files: list[Path], skip_missing: bool
+) -> pd.DataFrame:
+    if not csv.is_file():
+        raise UserError(f"{csv}: no such file; give the table with --csv")
+    try:
+        raw = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise UserError(f"{csv}: not a readable CSV table ({str(error).splitlines()[0]})") from None
+    table = pd.DataFrame({name: raw[column] for name, column in _matched(csv, raw, columns).items()})
+    table["image"] = _located(table["image"], folder, files, csv, skip_missing)
+    return table[table["image"] != ""].reset_index(drop=True)
+
+
+def _matched(csv: Path, raw: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
+    """Index column -> the CSV's column."""
+    have = ", ".join(raw.columns)
+    for name, column in columns.items():
+        if name not in COLUMNS:
+            raise UserError(f"--map {name}={column}: {name!r} is no index column; choose from {', '.join(COLUMNS)}")
+        if column not in raw:
+            raise UserError(f"--map {name}={column}: {csv} has no column {column!r}; it has {have}")
+    plain = {"".join(column.lower().replace("_", " ").split()): column for column in reversed(raw.columns)}
+    usual = {name: ALIASES.get(name, (name.replace("_", ""),)) for name in COLUMNS}
+    matched = {name: plain[alias] for name, names in usual.items() for alias in reversed(names) if alias in plain}
+    matched |= columns
+    if "image" not in matched:
+        raise UserError(f"{csv}: no column with image names (found: {have}); name it with --map image=COLUMN")
+    return matched
+
+
+def _located(names: pd.Series, folder: Path, files: list[Path], csv: Path, skip_missing: bool) -> list[str]:
+    """Absolute path of each named image, by relative path, file name or name without suffix; empty where absent."""
+    by_name: dict[str, str] = {}
+    for path in reversed(files):
+        relative = path.relative_to(folder).as_posix()
+        by_name |= dict.fromkeys((relative, path.name, path.stem), str(path.absolute()))
+    places = [by_name.get(name) or by_name.get(Path(name).name, "") for name in names]
+    absent = [row for row, place in enumerate(places) if not place]
+    if absent and (not skip_missing or len(absent) == len(places)):
+        raise UserError(
+            f"{csv}: {len(absent)} of {len(places)} images are not under {folder} (row {absent[0] + 1}: "
+            f"{names.iloc[absent[0]]!r}); correct the folder, or leave such rows out with --skip-missing"
+        )
+    return places

@@ -1,0 +1,93 @@
+"""The many spellings of a view, a sex, an age or a split, as the index spells them, and a prepared folder's table."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from gen.data.index import CHILD_BELOW, COLUMNS, typed
+from gen.data.vocabulary import normalise_findings
+from gen.errors import UserError
+
+VIEWS = {
+    "PA": "PA",
+    "POSTEROANTERIOR": "PA",
+    "AP": "AP",
+    "ANTEROPOSTERIOR": "AP",
+    "AP ERECT": "AP",
+    "AP SUPINE": "AP SUPINE",
+    "SUPINE": "AP SUPINE",
+    "L": "LATERAL",
+    "LL": "LATERAL",
+    "RL": "LATERAL",
+    "LAT": "LATERAL",
+    "LATERAL": "LATERAL",
+    "LEFT LATERAL": "LATERAL",
+    "RIGHT LATERAL": "LATERAL",
+}
+SEXES = {"M": "M", "MALE": "M", "MAN": "M", "F": "F", "FEMALE": "F", "WOMAN": "F"}
+SPLITS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
+YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+def view(value: str) -> str:
+    """A view's name in the index; a frontal or unknown one is UNKNOWN."""
+    return VIEWS.get(" ".join(re.split(r"[\s_-]+", value.strip().upper())), "UNKNOWN")
+
+
+def sex(value: str) -> str:
+    """M, F or empty."""
+    return SEXES.get(value.strip().upper(), "")
+
+
+def age(value: str) -> float:
+    """Years from a number or a DICOM age ("064Y", "18M"); NaN where there is none."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([YMWD]?)\s*", value, re.I)
+    return float(match[1]) * YEARS_PER_UNIT[match[2].upper() or "Y"] if match else math.nan
+
+
+def age_group(years: float) -> str:
+    """child, adult, or empty where the age is unknown."""
+    if math.isnan(years):
+        return ""
+    return "child" if years < CHILD_BELOW else "adult"
+
+
+def split(value: str) -> str:
+    """train, val or test; other words stay, for the index check to name."""
+    return SPLITS.get(value.strip().lower(), value.strip().lower())
+
+
+NORMALISERS = {"view": view, "sex": sex, "age": age, "split": split}
+
+
+def in_index_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Text columns under index names -> all index columns in their order, normalised and typed."""
+    table = table.copy()
+    for column, normalise in NORMALISERS.items():
+        if column in table:
+            table[column] = [normalise(value) for value in table[column]]
+    if "findings" in table:
+        table["findings"] = [";".join(normalise_findings(value)) for value in table["findings"]]
+    if "age" in table and "age_group" not in table:
+        table["age_group"] = [age_group(years) for years in table["age"]]
+    table = table.reindex(columns=list(COLUMNS))
+    table["view"] = table["view"].fillna("UNKNOWN")
+    return typed(table)
+
+
+def read_metadata(folder: Path, source: str) -> pd.DataFrame:
+    """Index rows of a folder that holds a metadata.csv with the index's column names and its images below."""
+    path = folder / "metadata.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: not found; give the folder that holds metadata.csv and images/")
+    # age_group is derived or set by the adapter: its wording differs from set to set
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="age_group", errors="ignore")
+    if "image" not in table:
+        raise UserError(f"{path}: column 'image' is missing; this is not a table of {source}")
+    table["image"] = [str(folder.absolute() / image) for image in table["image"]]
+    table["source"] = source
+    return in_index_columns(table)

@@ -1,0 +1,1 @@
+"""The one training loop, its averages and its checkpoints."""

@@ -1,0 +1,79 @@
+"""What a run leaves on disk: `state/` to resume from and `export/` to use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from accelerate import Accelerator
+
+from gen.config import Strict, changed_fields, save_config
+from gen.errors import UserError
+
+KEPT_STATES = 2
+
+
+def claim_run(run: Path, config: Strict) -> None:
+    """Write the resolved config into a new run folder, or refuse to resume a run that trains something else."""
+    path = run / "config.yaml"
+    if path.is_file():
+        changed = changed_fields(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
+        if changed:
+            raise UserError(f"{path}: the run was started with other values of {', '.join(changed)}; choose another run=")
+    run.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
+
+
+def states(run: Path) -> list[Path]:
+    """Complete saved states, oldest first."""
+    found = [path for path in (run / "state").glob("step-*") if (path / "progress.json").is_file()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
+    """Save everything needed to go on, under a temporary name until it is complete; keep the last two."""
+    final = run / "state" / f"step-{progress['step']}"
+    temporary = final.with_name(f"partial-{progress['step']}")
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    try:
+        accelerator.save_state(str(temporary))
+        if accelerator.is_main_process:
+            (temporary / "progress.json").write_text(json.dumps(progress))
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        for old in states(run)[:-KEPT_STATES]:
+            shutil.rmtree(old)
+
+
+def load_latest(accelerator: Accelerator, run: Path) -> dict:
+    """Load the newest state and return its progress; a new run starts at step 0."""
+    found = states(run)
+    if not found:
+        return {"step": 0, "seconds": 0.0}
+    accelerator.load_state(str(found[-1]))
+    return json.loads((found[-1] / "progress.json").read_text())
+
+
+def replace_folder(final: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary folder, then put it in place of `final`: never a half-written export."""
+    temporary = final.with_name(f"{final.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)

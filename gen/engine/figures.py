@@ -1,0 +1,104 @@
+"""Figures of a codec and of a generator that need no other network: quick, deterministic, for comparing runs.
+
+They guard training and are not the evaluation: that is `cxr-eval`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.linalg import sqrtm
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.functional.image import structural_similarity_index_measure
+from tqdm import tqdm
+
+from gen.data.dataset import CXRDataset, collate
+from gen.data.images import from_model
+from gen.engine.loop import to_device
+from gen.models.codec import LatentCodec
+from gen.objectives.diffusion import DiffusionObjective
+from gen.objectives.reconstruction import psnr
+from gen.pipeline import CXRPipeline
+from gen.seeds import generator
+
+PICTURED = 6
+COMPONENTS = 32
+THUMBNAIL = 32  # pixels a side
+
+
+@torch.no_grad()
+def reconstruction_figures(codec: LatentCodec, dataset: CXRDataset, picture: Path | None = None) -> dict[str, float]:
+    """Mean PSNR (dB) and SSIM of posterior-mean reconstructions; `picture` shows originals above them."""
+    ratios, similarities, shown = [], [], []
+    for row in range(len(dataset)):
+        image = dataset.image(row)[None].to(codec.device)
+        output = codec.reconstruct(image).clamp(-1, 1)
+        ratios.append(psnr(output, image).item())
+        similarities.append(structural_similarity_index_measure(output, image, data_range=2.0).item())
+        if row < PICTURED:
+            shown.append(torch.cat([image, output], dim=2)[0, 0])
+    if picture is not None:
+        Image.fromarray(from_model(torch.cat(shown, dim=1).cpu().numpy())).save(picture)
+    return {"psnr": float(np.mean(ratios)), "ssim": float(np.mean(similarities))}
+
+
+@torch.no_grad()
+def held_out_loss(
+    codec: LatentCodec, trained: nn.ModuleDict, objective: DiffusionObjective, dataset: CXRDataset, limit: int = 256
+) -> float:
+    """Diffusion loss on images that were not trained on, with the same prompts, times and noise in every run."""
+    noise = generator("held out")
+    rows = list(range(min(limit, len(dataset))))
+    total = 0.0
+    for first in range(0, len(rows), 32):
+        part = rows[first : first + 32]
+        batch = to_device(collate([dataset[row, row] for row in part]), codec.device)
+        moments = batch["moments"] if "moments" in batch else codec.moments(batch["image"])
+        losses = objective(trained["denoiser"], codec.sample(moments), trained["task"](batch), noise)
+        total += float(losses["diffusion"]) * len(part)
+    return total / len(rows)
+
+
+def appearance_figures(pipeline: CXRPipeline, real: CXRDataset, train: CXRDataset, batch: int = 8) -> dict[str, float]:
+    """Frechet distance of generated images to held-out real ones, beside that of as many training images.
+
+    One image is drawn for each held-out row from that row's prompt. Features are principal components of 32-pixel
+    thumbnails, so the figure sees anatomy and contrast, not texture. `ratio` 1 means as close as real images are.
+    """
+    prompts = [real[row, row]["prompt"] for row in range(len(real))]
+    drawn = []
+    for first in tqdm(range(0, len(prompts), batch), desc="draw", unit="batch"):
+        part = prompts[first : first + batch]
+        seed = list(range(first, first + len(part)))
+        drawn.append(torch.from_numpy(pipeline(part, seed=seed, output_type="np", progress=False).images))
+    generated = thumbnails(torch.cat(drawn)[:, None] * 2 - 1)
+    held_out = thumbnails(torch.stack([real.image(row) for row in range(len(real))]))
+    step = max(1, len(train) // len(real))
+    seen = thumbnails(torch.stack([train.image(row) for row in range(0, len(train), step)][: len(real)]))
+    project = principal_components(torch.cat([held_out, seen]))
+    distance = frechet_distance(project(generated), project(held_out))
+    floor = frechet_distance(project(seen), project(held_out))
+    return {"distance": distance, "real_distance": floor, "ratio": distance / floor, "images": len(real)}
+
+
+def thumbnails(images: Tensor) -> np.ndarray:
+    """Shapes: [N, 1, H, W] -> [N, 1024]."""
+    return F.adaptive_avg_pool2d(images, THUMBNAIL).flatten(1).double().numpy()
+
+
+def principal_components(vectors: np.ndarray):
+    """The projection on the strongest components of these vectors, as a function."""
+    mean = vectors.mean(0)
+    basis = np.linalg.svd(vectors - mean, full_matrices=False)[2][:COMPONENTS]
+    return lambda others: (others - mean) @ basis.T
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Frechet distance of Gaussians fitted to two samples (Dowson and Landau, 1982). Shapes: [N, D], [M, D]."""
+    covariance_a, covariance_b = np.cov(a.T), np.cov(b.T)
+    cross = np.real(sqrtm(covariance_a @ covariance_b))
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(covariance_a + covariance_b - 2 * cross))

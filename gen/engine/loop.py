@@ -1,0 +1,276 @@
+"""The one training loop. Running the same command again resumes it; see `Learner` for what it trains."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gen import seeds
+from gen.config import Strict, TrainConfig
+from gen.engine import checkpoint
+from gen.engine.ema import EMA
+from gen.errors import UserError
+
+
+class Learner(nn.Module):
+    """What a job gives to the loop: `trained` modules and a loss. Jobs subclass it in train/."""
+
+    trained: nn.ModuleDict
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        """Losses by name; the loop minimises the sum of those whose name does not begin with `_`."""
+        raise NotImplementedError
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless batches for one rank from micro-batch number `start` onwards."""
+        raise NotImplementedError
+
+    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Figures on held-out data; pictures go into `folder`. Main process only."""
+        return {}
+
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """Write the averaged modules as a folder that people can load."""
+        raise NotImplementedError
+
+
+class Preemption:
+    """Turns SIGTERM and SIGINT into a flag, so that a run stops between steps with its state saved."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
+    """Linear warm-up, then constant or half a cosine down to zero over `progress` in [0, 1]."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.lr_schedule == "cosine":
+        warm *= 0.5 + 0.5 * math.cos(math.pi * min(1.0, progress))
+    return config.learning_rate * warm
+
+
+class Loop:
+    """State of one run: accelerator, optimizer, averages and how far it has come."""
+
+    def __init__(self, learner: Learner, job: Strict, config: TrainConfig, run: Path, cpu: bool = False) -> None:
+        self.learner, self.config, self.run = learner, config, run
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            log_with=list(config.trackers) or None,
+            project_dir=str(run),
+            cpu=cpu,
+            step_scheduler_with_optimizer=False,
+        )
+        if self.main:
+            checkpoint.claim_run(run, job)
+        self.accelerator.wait_for_everyone()
+        self.ema = EMA(learner.trained, config.ema_decay)
+        parameters = [p for p in learner.trained.parameters() if p.requires_grad]
+        fused = self.accelerator.device.type == "cuda"
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
+        )
+        self.ema.to(self.accelerator.device)
+        self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        self.accelerator.register_for_checkpointing(self.ema)
+        self.progress = checkpoint.load_latest(self.accelerator, run)
+        if config.trackers:
+            self.accelerator.init_trackers("cxr-gen", config=job.model_dump(mode="json"))
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.accelerator.is_main_process
+
+    # ---- one step -------------------------------------------------------------------------------------------
+
+    def step(self, batches: Iterator[dict]) -> dict[str, Tensor]:
+        """One optimizer step over `accumulation` micro-batches; returns detached losses and the gradient norm."""
+        step = self.progress["step"]
+        seeds.seed_step(self.config.seed, self.accelerator.process_index, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step, self.fraction())
+        totals: dict[str, Tensor] = {}
+        for micro in range(self.config.accumulation):
+            batch = to_device(next(batches), self.accelerator.device)
+            last = micro == self.config.accumulation - 1
+            with self._sync(last), self.accelerator.autocast():
+                losses = self.model(batch)
+                loss = sum(value for name, value in losses.items() if not name.startswith("_"))
+                self.accelerator.backward(loss / self.config.accumulation)
+            for name, value in {**losses, "loss": loss}.items():
+                share = value.detach() / self.config.accumulation
+                totals[name] = totals[name] + share if name in totals else share
+            self._check_later(loss.detach(), batch)
+        totals["grad_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update_parameters(self.learner.trained)
+        return totals
+
+    def _sync(self, last: bool):
+        return torch.enable_grad() if last else self.accelerator.no_sync(self.model)
+
+    def _check_later(self, loss: Tensor, batch: dict) -> None:
+        """Look at the previous loss, so that the device never waits for the host."""
+        self.check_finite()
+        self._unchecked = (loss, batch.get("key", []))
+
+    _unchecked: tuple[Tensor, list[str]] | None = None
+
+    def check_finite(self) -> None:
+        """Stop every rank together if any rank's last loss was not a number."""
+        if self._unchecked is None:
+            return
+        loss, keys = self._unchecked
+        self._unchecked = None
+        bad = (~torch.isfinite(loss)).float()
+        everywhere = self.accelerator.reduce(bad, reduction="sum") if self.accelerator.num_processes > 1 else bad
+        if everywhere > 0:
+            mine = f"batch {', '.join(map(str, keys))}" if bad > 0 else "on another rank"
+            raise UserError(
+                f"{self.run}: loss is not finite at step {self.progress['step']} ({mine}); lower train.learning_rate, "
+                "check these images, then run the same command to go on from the last state"
+            )
+
+    # ---- the run --------------------------------------------------------------------------------------------
+
+    def fraction(self) -> float:
+        """How much of the run is done, by steps or, where a time limit is set, by the clock if that is later."""
+        by_steps = self.progress["step"] / self.config.steps
+        if self.config.minutes is None:
+            return by_steps
+        return max(by_steps, self.progress["seconds"] / (60 * self.config.minutes))
+
+    def train(self) -> Path:
+        """Train until the end and return the export folder. Exits cleanly with saved state when asked to stop."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        start = self.progress["step"] * self.config.accumulation
+        batches = iter(self.learner.batches(rank, world, start))
+        self._trim_metrics()
+        preemption = Preemption()
+        bar = tqdm(total=self.config.steps, initial=self.progress["step"], disable=not self.main, unit="step")
+        try:
+            while self.fraction() < 1:
+                self._advance(batches, bar)
+                if self._agreed(preemption.requested):
+                    self._save()
+                    self._say(f"stopped at step {self.progress['step']}, state saved; run the same command to go on")
+                    raise SystemExit(0)
+            self._save()
+        finally:
+            bar.close()
+            preemption.restore()
+        self._finish()
+        return self.run / "export"
+
+    def _advance(self, batches: Iterator[dict], bar: tqdm) -> None:
+        began = time.perf_counter()
+        losses = self.step(batches)
+        self.progress["step"] += 1
+        self.progress["seconds"] += time.perf_counter() - began
+        step = self.progress["step"]
+        bar.update()
+        if step % self.config.log_every == 0:
+            self._log(losses, bar)
+        if step % self.config.checkpoint_every == 0:
+            self._save()
+        if self.config.validate_every and step % self.config.validate_every == 0:
+            self._validate()
+
+    def _agreed(self, mine: bool) -> bool:
+        if self.config.minutes is not None:  # ranks measure time apart: the first one's clock decides
+            self._share_clock()
+        if self.accelerator.num_processes == 1:
+            return mine
+        flag = torch.tensor(float(mine), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def _share_clock(self) -> None:
+        if self.accelerator.num_processes > 1:
+            clock = torch.tensor(self.progress["seconds"], dtype=torch.float64, device=self.accelerator.device)
+            self.progress["seconds"] = float(self.accelerator.reduce(clock, reduction="mean"))
+
+    def _log(self, losses: dict[str, Tensor], bar: tqdm) -> None:
+        self.check_finite()
+        if not self.main:
+            return
+        line = {name: float(value) for name, value in losses.items()}
+        line |= {"lr": self.optimizer.param_groups[0]["lr"], "step": self.progress["step"]}
+        line |= {"seconds": round(self.progress["seconds"], 3)}
+        with open(self.run / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.accelerator.log(line, step=self.progress["step"])
+        bar.set_postfix(loss=f"{line['loss']:.4f}")
+
+    def _trim_metrics(self) -> None:
+        """Drop lines that a killed run wrote after the state it resumes from."""
+        path = self.run / "metrics.jsonl"
+        if self.main and path.is_file():
+            lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["step"] <= self.progress["step"]]
+            path.write_text("".join(f"{line}\n" for line in kept))
+
+    def _save(self) -> None:
+        self.check_finite()
+        if not (self.run / "state" / f"step-{self.progress['step']}" / "progress.json").is_file():
+            checkpoint.save_state(self.accelerator, self.run, self.progress)
+
+    def _validate(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        if self.main:
+            folder = self.run / "samples" / f"step-{self.progress['step']:07d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            figures = self.learner.validate(self.averaged(), folder)
+            self.accelerator.log(figures, step=self.progress["step"])
+            with open(self.run / "metrics.jsonl", "a") as file:
+                file.write(json.dumps({"step": self.progress["step"], "validation": figures}) + "\n")
+        self.accelerator.wait_for_everyone()
+        return figures
+
+    def averaged(self) -> nn.ModuleDict:
+        """The averaged modules, in evaluation mode."""
+        return self.ema.module.eval()
+
+    def _finish(self) -> None:
+        figures = self._validate()
+        if self.main:
+            summary = {"figures": figures, **self.progress}
+
+            def write(folder: Path) -> None:
+                self.learner.export(self.averaged(), folder)
+                (folder / "config.yaml").write_text((self.run / "config.yaml").read_text())
+                (folder / "run.json").write_text(json.dumps(summary, indent=1))
+
+            checkpoint.replace_folder(self.run / "export", write)
+            self._say(f"exported {self.run / 'export'}  {figures}")
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
+    def _say(self, text: str) -> None:
+        if self.main:
+            tqdm.write(text)
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """Move the tensors of a batch."""
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}

@@ -1,0 +1,226 @@
+"""Image codec: a radiograph to whitened latents and back.
+
+One class wraps three diffusers autoencoders, so that everything downstream sees the same four verbs:
+`moments` (image to posterior), `sample` (posterior to whitened latent), `decode` (whitened latent to image)
+and `reconstruct`. Moments are [B, 2C, h, w]: C channels of mean, then C of log-variance.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, ModelMixin, VQModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LOG_VARIANCE_RANGE = (-30.0, 10.0)
+
+CodecKind = Literal["dc", "kl", "vq"]
+
+
+class LatentCodec(ModelMixin, ConfigMixin):
+    """A one-channel autoencoder with per-channel latent whitening.
+
+    `dc` is diffusers' AutoencoderDC trunk with a Gaussian posterior (Chen et al., arXiv 2410.10733), `kl`
+    AutoencoderKL (Rombach et al., arXiv 2112.10752), `vq` VQModel. `patch` folds p x p pixels into channels before
+    the trunk. `linear_skip` adds a linear patch transform beside the trunk, started at the principal components
+    of the training images, so that the network only learns what a linear code leaves over.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        kind: CodecKind = "dc",
+        latent_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (16, 32, 64, 128, 128),
+        layers_per_block: tuple[int, ...] = (0, 1, 2, 3, 2),
+        patch: int = 1,
+        image_channels: int = 1,
+        linear_skip: bool = False,
+        whitening_power: float = 1.0,
+        num_vq_embeddings: int = 256,
+    ) -> None:
+        super().__init__()
+        self.autoencoder = _BUILDERS[kind](
+            patch * patch * image_channels, latent_channels, block_out_channels, layers_per_block, num_vq_embeddings
+        )
+        self.downsample_factor = patch * 2 ** (len(block_out_channels) - 1)
+        if kind == "dc":
+            self.expand_latent = nn.Conv2d(latent_channels, 2 * latent_channels, 1)
+        if linear_skip:
+            f = self.downsample_factor
+            self.analysis = nn.Conv2d(image_channels, latent_channels, f, stride=f)
+            self.synthesis = nn.ConvTranspose2d(latent_channels, image_channels, 2 * f, stride=f, padding=f // 2)
+        self.register_buffer("latent_shift", torch.zeros(latent_channels))
+        self.register_buffer("latent_scale", torch.ones(latent_channels))
+
+    @classmethod
+    def from_autoencoder(cls, autoencoder: AutoencoderKL) -> LatentCodec:
+        """Wrap a Stable-Diffusion-type AutoencoderKL; grey images enter as three equal channels."""
+        config = autoencoder.config
+        codec = cls(
+            kind="kl",
+            latent_channels=config.latent_channels,
+            block_out_channels=tuple(config.block_out_channels),
+            layers_per_block=(config.layers_per_block,) * len(config.block_out_channels),
+            image_channels=config.in_channels,
+        )
+        codec.autoencoder = autoencoder
+        codec.latent_shift.fill_(getattr(config, "shift_factor", None) or 0.0)
+        codec.latent_scale.fill_(1 / config.scaling_factor)
+        return codec
+
+    # ---- the four verbs -------------------------------------------------------------------------------------
+
+    def moments(self, image: Tensor) -> Tensor:
+        """Posterior of an image. Shapes: [B, 1, H, W] in [-1, 1] -> [B, 2C, H/f, W/f]."""
+        x = image.expand(-1, self.config.image_channels, -1, -1)
+        x = F.pixel_unshuffle(x, self.config.patch) if self.config.patch > 1 else x
+        if self.config.kind == "kl":
+            moments = self.autoencoder.encode(x).latent_dist.parameters
+        elif self.config.kind == "dc":
+            moments = self.autoencoder.encode(x).latent
+        else:
+            quantised = self.autoencoder.quantize(self.autoencoder.encode(x).latents)[0]
+            moments = torch.cat([quantised, torch.full_like(quantised, LOG_VARIANCE_RANGE[0])], dim=1)
+        mean, log_variance = moments.chunk(2, dim=1)
+        if self.config.linear_skip:
+            mean = mean + self.analysis(image)
+        return torch.cat([mean, log_variance.clamp(*LOG_VARIANCE_RANGE)], dim=1)
+
+    def sample(self, moments: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Whitened latent from moments; `noise` of the mean's shape draws from the posterior, None takes its mean.
+
+        Shapes: [B, 2C, h, w] -> [B, C, h, w].
+        """
+        mean, log_variance = moments.chunk(2, dim=1)
+        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        return (z - self._per_channel(self.latent_shift)) / self._per_channel(self.latent_scale)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Image of a whitened latent. Shapes: [B, C, h, w] -> [B, 1, H, W], about [-1, 1], not clipped."""
+        return self.decode_raw(z * self._per_channel(self.latent_scale) + self._per_channel(self.latent_shift))
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Decode the posterior mean of an image. Shapes: [B, 1, H, W] -> [B, 1, H, W]."""
+        return self.decode(self.sample(self.moments(image)))
+
+    # ---- training -------------------------------------------------------------------------------------------
+
+    def decode_raw(self, z: Tensor) -> Tensor:
+        """Image of an unwhitened latent, for the codec's own training. Shapes as in `decode`."""
+        if self.config.kind == "kl":
+            x = self.autoencoder.decode(z).sample
+        elif self.config.kind == "dc":
+            x = self.autoencoder.decode(self.expand_latent(z)).sample
+        else:
+            x = self.autoencoder.decode(z, force_not_quantize=True).sample
+        x = F.pixel_shuffle(x, self.config.patch) if self.config.patch > 1 else x
+        x = x + self.synthesis(z) if self.config.linear_skip else x
+        return x.mean(dim=1, keepdim=True)
+
+    def quantise(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Straight-through codes of an image and the codebook loss (VQ only). Shapes: -> [B, C, h, w], scalar."""
+        x = F.pixel_unshuffle(image, self.config.patch) if self.config.patch > 1 else image
+        codes, loss, _ = self.autoencoder.quantize(self.autoencoder.encode(x).latents)
+        return codes, loss
+
+    def decoder_parts(self) -> list[nn.Module]:
+        """The modules that turn a latent into an image."""
+        names = ("expand_latent", "synthesis")
+        own = [getattr(self, name) for name in names if hasattr(self, name)]
+        inner = [getattr(self.autoencoder, "post_quant_conv", None), self.autoencoder.decoder]
+        return own + [part for part in inner if part is not None]
+
+    @torch.no_grad()
+    def fit_whitening(self, means: Tensor) -> None:
+        """Set shift and scale so that latents have zero mean and unit mean square.
+
+        Each channel is divided by k * std^p, p being `whitening_power`: 1 makes all channels alike, less keeps the
+        order of importance, so that noise drowns fine detail first. Shapes: means [N, C, h, w].
+        """
+        std, mean = torch.std_mean(means.double(), dim=(0, 2, 3))
+        scale = std.clamp_min(1e-6) ** self.config.whitening_power
+        scale = scale * (std / scale).square().mean().sqrt()
+        self.latent_shift.copy_(mean)
+        self.latent_scale.copy_(scale)
+
+    @torch.no_grad()
+    def fit_linear_skip(self, images: Tensor) -> None:
+        """Start the linear path at the principal components of image patches and the trunk at zero output.
+
+        Shapes: images [N, 1, H, W] in [-1, 1].
+        """
+        f, channels = self.downsample_factor, self.config.latent_channels
+        patches = F.unfold(images, f, stride=f).transpose(1, 2).reshape(-1, f * f).double()
+        mean = patches.mean(0)
+        _, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
+        basis = vectors[:, -channels:].T.flip(0)  # [C, f*f], strongest first
+        latents = (patches - mean) @ basis.T
+        unit = latents.square().mean().sqrt()
+        self.analysis.weight.copy_((basis / unit).view(channels, 1, f, f))
+        self.analysis.bias.copy_(-(basis @ mean) / unit)
+        self.synthesis.weight.zero_()
+        self.synthesis.weight[:, :, f // 2 : f // 2 + f, f // 2 : f // 2 + f] = (basis * unit).view(channels, 1, f, f)
+        self.synthesis.bias.fill_(mean.mean())
+        for output in (self.autoencoder.encoder.conv_out, self.autoencoder.decoder.conv_out):
+            conv = output if isinstance(output, nn.Conv2d) else output.conv
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        self.autoencoder.encoder.conv_out.bias[channels:] = -6.0  # a narrow posterior to begin with
+
+    def _per_channel(self, values: Tensor) -> Tensor:
+        return values.to(self.dtype)[None, :, None, None]
+
+
+def _build_dc(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderDC:
+    nothing = ((),) * len(widths)
+    return AutoencoderDC(
+        in_channels=image_channels,
+        latent_channels=2 * latent_channels,
+        encoder_block_out_channels=tuple(widths),
+        decoder_block_out_channels=tuple(widths),
+        encoder_layers_per_block=tuple(layers),
+        decoder_layers_per_block=tuple(layers),
+        encoder_qkv_multiscales=nothing,
+        decoder_qkv_multiscales=nothing,
+        encoder_out_shortcut=False,
+        decoder_in_shortcut=False,
+    )
+
+
+def _build_kl(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        in_channels=image_channels,
+        out_channels=image_channels,
+        latent_channels=latent_channels,
+        block_out_channels=tuple(widths),
+        layers_per_block=layers[0],
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        norm_num_groups=min(16, widths[0]),
+        mid_block_add_attention=False,
+    )
+
+
+def _build_vq(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, codes: int) -> VQModel:
+    return VQModel(
+        in_channels=image_channels,
+        out_channels=image_channels,
+        latent_channels=latent_channels,
+        num_vq_embeddings=codes,
+        vq_embed_dim=latent_channels,
+        block_out_channels=tuple(widths),
+        layers_per_block=layers[0],
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        norm_num_groups=min(16, widths[0]),
+        mid_block_add_attention=False,
+    )
+
+
+_BUILDERS = {"dc": _build_dc, "kl": _build_kl, "vq": _build_vq}

@@ -1,0 +1,54 @@
+"""What a denoiser is told besides the noisy latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Tokens to attend to and feature maps to concatenate, one row a sample.
+
+    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial [B, C, h, w] or None.
+    The null_* fields are what guidance compares with and what a dropped sample gets; they have the same shapes.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    null_tokens: Tensor
+    null_mask: Tensor
+    spatial: Tensor | None = None
+    null_spatial: Tensor | None = None
+
+    def drop(self, probability: float, generator: torch.Generator | None = None) -> Condition:
+        """Replace each sample's condition by its null with this probability, drawn per sample."""
+        keep = torch.rand(len(self.tokens), generator=generator) >= probability
+        return self._select(keep.to(self.tokens.device))
+
+    def null(self) -> Condition:
+        """The condition with every sample dropped."""
+        return self._select(torch.zeros(len(self.tokens), dtype=torch.bool, device=self.tokens.device))
+
+    def cat_null(self) -> Condition:
+        """Null and given condition in one batch of 2B rows, null first, for classifier-free guidance."""
+        null = self.null()
+        return Condition(**{
+            field.name: None
+            if getattr(self, field.name) is None
+            else torch.cat([getattr(null, field.name), getattr(self, field.name)])
+            for field in fields(self)
+        })
+
+    def _select(self, keep: Tensor) -> Condition:
+        spatial = self.spatial
+        if spatial is not None and self.null_spatial is not None:
+            spatial = torch.where(keep[:, None, None, None], spatial, self.null_spatial)
+        return replace(
+            self,
+            tokens=torch.where(keep[:, None, None], self.tokens, self.null_tokens),
+            mask=torch.where(keep[:, None], self.mask, self.null_mask),
+            spatial=spatial,
+        )

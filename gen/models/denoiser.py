@@ -1,0 +1,119 @@
+"""The denoiser: a diffusers UNet or transformer behind one interface."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
+from torch import Tensor, nn
+
+from gen.config import DenoiserConfig, TransformerConfig, UNetConfig
+from gen.models.condition import Condition
+
+Backbone = UNet2DConditionModel | PixArtTransformer2DModel
+
+
+class Denoiser(nn.Module):
+    """`denoiser(z, t, condition, guidance)` for any backbone; what is saved is the plain diffusers backbone."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent that is denoised."""
+        return self.backbone.config.out_channels
+
+    def forward(self, z: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+        """Predict noise, velocity or clean latent, whichever the model was trained for.
+
+        Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w].
+        """
+        x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
+        if isinstance(self.backbone, PixArtTransformer2DModel):
+            return self._transformer(x, t, condition)
+        embedded = None
+        if guidance is not None:
+            embedded = guidance_embedding(guidance, self.backbone.config.time_cond_proj_dim).to(z.dtype)
+        return self.backbone(
+            x,
+            t,
+            encoder_hidden_states=condition.tokens,
+            encoder_attention_mask=condition.mask,
+            timestep_cond=embedded,
+            return_dict=False,
+        )[0]
+
+    def _transformer(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.backbone(
+            x,
+            encoder_hidden_states=condition.tokens,
+            encoder_attention_mask=condition.mask,
+            timestep=t.expand(len(x)),
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            return_dict=False,
+        )[0]
+
+
+def guidance_embedding(guidance: Tensor, channels: int) -> Tensor:
+    """Sinusoidal embedding of a guidance scale (Meng et al., arXiv 2210.03142). Shapes: [B] -> [B, channels]."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=guidance.device) / (half - 1))
+    angles = 1000.0 * guidance[:, None].float() * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def build_denoiser(
+    config: DenoiserConfig, latent_channels: int, latent_size: int, token_width: int, spatial_channels: int = 0
+) -> Denoiser:
+    """A denoiser with random weights, its output layer at zero."""
+    build = _build_unet if isinstance(config, UNetConfig) else _build_transformer
+    backbone = build(config, latent_channels, latent_size, token_width, spatial_channels)
+    if config.gradient_checkpointing:
+        backbone.enable_gradient_checkpointing()
+    return Denoiser(backbone)
+
+
+def _build_unet(
+    config: UNetConfig, latent_channels: int, latent_size: int, token_width: int, spatial_channels: int
+) -> UNet2DConditionModel:
+    attention = config.attention_levels
+    unet = UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=latent_channels + spatial_channels,
+        out_channels=latent_channels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+        # diffusers keeps this misnamed field for the number of heads
+        attention_head_dim=tuple(max(1, width // config.head_channels) for width in config.block_out_channels),
+        cross_attention_dim=token_width,
+        time_cond_proj_dim=config.guidance_channels or None,
+    )
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
+    return unet
+
+
+def _build_transformer(
+    config: TransformerConfig, latent_channels: int, latent_size: int, token_width: int, spatial_channels: int
+) -> PixArtTransformer2DModel:
+    width = config.heads * config.head_channels
+    model = PixArtTransformer2DModel(
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_channels,
+        in_channels=latent_channels + spatial_channels,
+        out_channels=latent_channels,
+        num_layers=config.layers,
+        cross_attention_dim=width,
+        caption_channels=token_width,
+        sample_size=latent_size,
+        patch_size=config.patch,
+        use_additional_conditions=False,
+    )
+    nn.init.zeros_(model.proj_out.weight)
+    nn.init.zeros_(model.proj_out.bias)
+    return model

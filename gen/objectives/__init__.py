@@ -1,0 +1,1 @@
+"""What a denoiser or a codec is trained to do."""

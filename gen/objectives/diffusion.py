@@ -1,0 +1,40 @@
+"""The denoising objective: one random time step a sample, squared error of the chosen parameterisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gen.config import DiffusionConfig
+from gen.objectives import schedule
+
+
+class DiffusionObjective:
+    """`objective(denoiser, z0, condition, generator) -> losses`; the engine sums what it returns."""
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        self.config = config
+        self.scheduler = schedule.build_scheduler(config)
+
+    def __call__(
+        self, denoiser: Callable, z0: Tensor, condition: object, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of a batch. Shapes: z0 [B, C, h, w], whitened -> scalars by name."""
+        t = torch.randint(self.config.steps, (len(z0),), generator=generator).to(z0.device)
+        noise = self._noise(z0, generator)
+        alpha, sigma = schedule.alpha_sigma(self.scheduler.alphas_cumprod, t)
+        output = denoiser(schedule.add_noise(z0, noise, alpha, sigma), t, condition)
+        target = schedule.target(self.config.prediction, z0, noise, alpha, sigma)
+        error = (output.float() - target).square().mean(dim=(1, 2, 3))  # [B]
+        if self.config.min_snr_gamma is not None:
+            error = error * schedule.min_snr_weight(self.config.prediction, alpha, sigma, self.config.min_snr_gamma)
+        return {"diffusion": error.mean()}
+
+    def _noise(self, z0: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = torch.randn(z0.shape, generator=generator).to(z0)
+        if self.config.offset_noise:
+            offset = torch.randn((*z0.shape[:2], 1, 1), generator=generator).to(z0)
+            noise = noise + self.config.offset_noise * offset
+        return noise

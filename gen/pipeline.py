@@ -1,0 +1,263 @@
+"""CXRPipeline: a prompt in, radiographs and their records out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from gen import seeds
+from gen.data.images import from_model
+from gen.data.compose import attributes, compose_prompt
+from gen.errors import UserError
+from gen.models.codec import LatentCodec
+from gen.models.denoiser import Backbone, Denoiser
+from gen.models.loading import load_codec, weights_hash
+from gen.models.text import TextEncoder, load_text_encoder, merged
+from gen.provenance import SynthesisRecord
+from gen.tasks import TASKS
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT_MODEL = WEIGHTS / "text_256"
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
+
+
+@dataclass
+class CXROutput(BaseOutput):
+    """Images (PIL, arrays or latents) and one record an image."""
+
+    images: list[Image.Image] | np.ndarray | Tensor
+    records: list[SynthesisRecord]
+
+
+class CXRPipeline(DiffusionPipeline):
+    """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(
+        self,
+        vae: LatentCodec,
+        text_encoder: torch.nn.Module,
+        tokenizer: object,
+        unet: Backbone,
+        scheduler: SchedulerMixin,
+        task: str = "text",
+        resolution: int = 256,
+        max_tokens: int = 64,
+        steps: int = 25,
+        guidance: float = 2.0,
+        name: str = "cxr-gen",
+    ) -> None:
+        super().__init__()
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
+        self.register_to_config(
+            task=task, resolution=resolution, max_tokens=max_tokens, steps=steps, guidance=guidance, name=name
+        )
+        self.model_hash = "unsaved"
+
+    # ---- making one -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_modules(
+        cls, codec: LatentCodec, task: torch.nn.Module, denoiser: Denoiser, scheduler: SchedulerMixin, resolution: int
+    ) -> CXRPipeline:
+        """A pipeline around modules that training holds; samplers other than DDIM can be set afterwards."""
+        name = next(name for name, kind in TASKS.items() if isinstance(task, kind))
+        sampler = DDIMScheduler.from_config(scheduler.config, set_alpha_to_one=True, clip_sample=False)
+        return cls(
+            codec,
+            merged(task.text.model),
+            task.text.tokenizer,
+            denoiser.backbone,
+            sampler,
+            task=name,
+            resolution=resolution,
+            max_tokens=task.text.max_tokens,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path = DEFAULT_MODEL, revision: str | None = None, torch_dtype: torch.dtype = torch.float32
+    ) -> CXRPipeline:
+        """Load a saved pipeline, or a Stable-Diffusion-format folder, from a folder or the hub (safetensors only).
+
+        Errors: UserError when the folder is not a model, or a hub id that cannot be had.
+        """
+        folder = Path(model) if Path(model).is_dir() else _download(str(model), revision)
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
+        if json.loads(index.read_text())["_class_name"] == cls.__name__:
+            pipeline = super().from_pretrained(str(folder), torch_dtype=torch_dtype, use_safetensors=True)
+        else:
+            pipeline = _from_stable_diffusion(cls, folder, torch_dtype)
+        pipeline.model_hash = weights_hash(folder)
+        return pipeline
+
+    # ---- using it -------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        view: str | None = None,
+        sex: str | None = None,
+        age: float | None = None,
+        seed: int | Sequence[int] = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        num_images_per_prompt: int = 1,
+        output_type: str = "pil",
+        callback_on_step_end: Callable | None = None,
+        progress: bool = True,
+    ) -> CXROutput:
+        """Draw radiographs.
+
+        A single seed s gives the images seeds s, s + 1, ...; each image depends on its own seed only, so a batch of
+        8 equals 8 batches of 1. `guidance` 1 runs the denoiser once a step, anything else twice.
+        `output_type`: "pil" (8-bit grey), "np" ([N, H, W] in 0..1) or "latent" ([N, C, h, w]).
+        """
+        steps = self.config.steps if steps is None else steps
+        guidance = self.config.guidance if guidance is None else guidance
+        prompts = _repeat([prompt] if isinstance(prompt, str) else list(prompt), num_images_per_prompt)
+        image_seeds = _seeds(seed, len(prompts))
+        _check(prompts, steps, guidance, output_type)
+        prompts = [compose_prompt(text, view, sex, age) for text in prompts]
+        self.set_progress_bar_config(disable=not progress)
+        z = self._denoise(prompts, image_seeds, steps, guidance, callback_on_step_end)
+        records = [self._record(*pair, steps, guidance) for pair in zip(prompts, image_seeds, strict=True)]
+        images = self._decode(z, output_type)
+        self.maybe_free_model_hooks()
+        return CXROutput(images=images, records=records)
+
+    def _denoise(
+        self, prompts: list[str], image_seeds: list[int], steps: int, guidance: float, callback: Callable | None
+    ) -> Tensor:
+        device, dtype = self._execution_device, self.unet.dtype
+        condition = self.task({"prompt": prompts})
+        condition = condition if guidance == 1 else condition.cat_null()
+        side = self.config.resolution // self.vae.downsample_factor
+        z = seeds.image_noise(image_seeds, (self.vae.config.latent_channels, side, side)).to(device, dtype)
+        self.scheduler.set_timesteps(steps, device=device)
+        z = z * self.scheduler.init_noise_sigma
+        denoiser = Denoiser(self.unet)
+        extra = self._step_arguments(image_seeds)
+        for number, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            x = self.scheduler.scale_model_input(z if guidance == 1 else torch.cat([z, z]), t)
+            output = denoiser(x, t, condition)
+            if guidance != 1:
+                null, given = output.chunk(2)
+                output = null + guidance * (given - null)
+            z = self.scheduler.step(output, t, z, **extra, return_dict=False)[0]
+            if callback is not None:
+                z = callback(self, number, t, {"latents": z}).pop("latents", z)
+        return z
+
+    def _step_arguments(self, image_seeds: list[int]) -> dict:
+        """Samplers that draw noise draw it from each image's own stream."""
+        accepted = self.scheduler.step.__code__.co_varnames[: self.scheduler.step.__code__.co_argcount]
+        if "generator" not in accepted:
+            return {}
+        return {"generator": [seeds.generator("image", seed, "steps") for seed in image_seeds]}
+
+    def _decode(self, z: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
+        if output_type == "latent":
+            return z
+        images = self.vae.decode(z.to(self.vae.dtype)).float().clamp(-1, 1).cpu()[:, 0].numpy()
+        if output_type == "np":
+            return images / 2 + 0.5
+        return [Image.fromarray(from_model(image)) for image in images]
+
+    def _record(self, prompt: str, seed: int, steps: int, guidance: float) -> SynthesisRecord:
+        return SynthesisRecord(
+            prompt=prompt,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            scheduler=type(self.scheduler).__name__,
+            model=self.config.name,
+            model_hash=self.model_hash,
+            task=self.config.task,
+            version=_version(),
+            **attributes(prompt),
+        )
+
+    @property
+    def task(self) -> torch.nn.Module:
+        """The task over this pipeline's present text encoder; the same class that training uses."""
+        text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens)
+        return TASKS[self.config.task](text)
+
+
+def _from_stable_diffusion(cls: type[CXRPipeline], folder: Path, dtype: torch.dtype) -> CXRPipeline:
+    codec = load_codec(folder / "vae").to(dtype)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
+    if unet.config.in_channels != codec.config.latent_channels:
+        raise UserError(f"{folder}: its UNet takes {unet.config.in_channels} channels; only text-to-image models load")
+    text = load_text_encoder(folder, subfolder="text_encoder").to(dtype)
+    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False)
+    resolution = unet.config.sample_size * codec.downsample_factor
+    return cls(
+        codec,
+        text.model,
+        text.tokenizer,
+        unet,
+        scheduler,
+        resolution=resolution,
+        max_tokens=text.max_tokens,
+        steps=50,
+        guidance=4.0,
+        name=folder.name,
+    )
+
+
+def _download(model: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{model}: no such folder, and not to be had from the hub ({reason})") from None
+
+
+def _repeat(prompts: list[str], times: int) -> list[str]:
+    return [prompt for prompt in prompts for _ in range(times)]
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    if isinstance(seed, int):
+        return [seed + number for number in range(count)]
+    if len(seed) != count:
+        raise UserError(f"seed: {len(seed)} seeds for {count} images; give one an image, or a single first seed")
+    return list(seed)
+
+
+def _check(prompts: list[str], steps: int, guidance: float, output_type: str) -> None:
+    if not prompts:
+        raise UserError("prompt: nothing to draw; give at least one prompt")
+    if steps < 1:
+        raise UserError(f"steps={steps}: at least 1")
+    if guidance < 0:
+        raise UserError(f"guidance={guidance}: at least 0; 1 switches guidance off")
+    if output_type not in ("pil", "np", "latent"):
+        raise UserError(f"output_type={output_type!r}: one of pil, np, latent")
+
+
+def _version() -> str:
+    try:
+        return version("cxr-gen")
+    except PackageNotFoundError:
+        return "source"

@@ -1,0 +1,59 @@
+"""The record that every synthetic file carries, and writing files that carry it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+RECORD_KEY = "cxr-gen"
+NOTICE = "SYNTHETIC chest radiograph, not a patient; not for diagnosis"
+
+
+@dataclass(frozen=True)
+class SynthesisRecord:
+    """How one image came about: enough to make it again."""
+
+    prompt: str
+    seed: int
+    steps: int
+    guidance: float
+    scheduler: str
+    model: str
+    model_hash: str
+    task: str = "text"
+    view: str = ""
+    sex: str = ""
+    age: float | None = None
+    findings: str = ""
+    version: str = ""
+    synthetic: bool = True
+    notice: str = NOTICE
+
+    def to_json(self) -> str:
+        """The record as one line of JSON."""
+        return json.dumps(asdict(self))
+
+
+def save_png(image: Image.Image, record: SynthesisRecord, path: Path) -> None:
+    """Write an 8-bit PNG with its record in a text chunk; complete under its name or not there at all."""
+    info = PngInfo()
+    info.add_itxt(RECORD_KEY, record.to_json())
+    info.add_text("Comment", record.notice)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        image.save(temporary, format="PNG", pnginfo=info)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> SynthesisRecord | None:
+    """The record of a PNG written by this package, or None."""
+    with Image.open(path) as image:
+        text = image.text.get(RECORD_KEY) if hasattr(image, "text") else None
+    return SynthesisRecord(**json.loads(text)) if text else None

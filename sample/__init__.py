@@ -1,0 +1,1 @@
+"""Sampling: the cxr-sample command, its plans and writers; imported as gen.sample."""

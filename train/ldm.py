@@ -1,0 +1,98 @@
+"""Train a latent diffusion model: accelerate launch train/ldm.py configs/text_256.yaml [key=value ...]"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gen.config import LatentJob, load_config
+from gen.data.dataset import make_dataset, make_loader
+from gen.data.compose import prompt_corpus
+from gen.engine.figures import held_out_loss
+from gen.engine.loop import Learner, Loop
+from gen.errors import exit_on_user_error
+from gen.models.denoiser import Denoiser, build_denoiser
+from gen.models.loading import load_codec
+from gen.models.text import TextEncoder, build_text_encoder
+from gen.objectives.diffusion import DiffusionObjective
+from gen.pipeline import CXRPipeline
+from gen.tasks import TASKS
+
+
+class LatentLearner(Learner):
+    """Codec (frozen), task and denoiser (trained) under one objective."""
+
+    def __init__(self, job: LatentJob) -> None:
+        super().__init__()
+        self.job = job
+        self.codec = load_codec(job.codec).requires_grad_(False).eval()
+        self.dataset = make_dataset(job.data, "train", job.train.seed)
+        self.objective = DiffusionObjective(job.objective)
+        self.trained = nn.ModuleDict(self._new_modules() if job.initialise_from is None else self._loaded_modules())
+
+    def _new_modules(self) -> dict[str, nn.Module]:
+        task = TASKS[self.job.task.name](build_text_encoder(self.job.text, prompt_corpus()))
+        channels = self.codec.config.latent_channels
+        side = self.job.data.resolution // self.codec.downsample_factor
+        denoiser = build_denoiser(
+            self.job.denoiser, channels, side, task.text.width, task.spatial_channels(channels)
+        )
+        return {"task": task, "denoiser": denoiser}
+
+    def _loaded_modules(self) -> dict[str, nn.Module]:
+        pipeline = CXRPipeline.from_pretrained(self.job.initialise_from)
+        text = TextEncoder(pipeline.text_encoder, pipeline.tokenizer, self.job.text.max_tokens)
+        text.requires_grad_(self.job.text.trainable)
+        return {"task": TASKS[self.job.task.name](text), "denoiser": Denoiser(pipeline.unet.requires_grad_(True))}
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        """Losses of a batch of moments, or of pixels where no moments are cached."""
+        moments = batch["moments"] if "moments" in batch else self.codec.moments(batch["image"])
+        z0 = self.codec.sample(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
+        condition = self.trained["task"](batch).drop(self.job.task.drop)
+        return self.objective(self.trained["denoiser"], z0, condition)
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless training batches of one rank."""
+        train = self.job.train
+        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    @torch.no_grad()
+    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Loss on the validation split with fixed noise, and one picture a validation prompt."""
+        dataset = make_dataset(self.job.data, "val", self.job.train.seed)
+        figures = {"val_loss": held_out_loss(self.codec, trained, self.objective, dataset)}
+        if self.job.validation_prompts:
+            images = self.pipeline(trained)(list(self.job.validation_prompts), seed=0, progress=False).images
+            contact = Image.new("L", (sum(image.width for image in images), images[0].height))
+            for number, image in enumerate(images):
+                contact.paste(image, (number * image.width, 0))
+            contact.save(folder / "samples.png")
+        return figures
+
+    def pipeline(self, trained: nn.ModuleDict) -> CXRPipeline:
+        """The trained modules as a pipeline."""
+        return CXRPipeline.from_modules(
+            self.codec, trained["task"], trained["denoiser"], self.objective.scheduler, self.job.data.resolution
+        )
+
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """A pipeline folder."""
+        self.pipeline(trained).save_pretrained(folder)
+
+
+def main(arguments: list[str]) -> None:
+    """Train what a config describes, or go on with it."""
+    job = load_config(LatentJob, arguments[0], arguments[1:])
+    torch.manual_seed(job.train.seed)
+    Loop(LatentLearner(job), job, job.train, job.run).train()
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main(sys.argv[1:])

@@ -1,0 +1,108 @@
+"""Train a codec: accelerate launch train/vae.py configs/vae_256.yaml [key=value ...]"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gen.config import CodecJob, load_config
+from gen.data.dataset import CXRDataset, make_dataset, make_loader
+from gen.engine.figures import reconstruction_figures
+from gen.engine.loop import Learner, Loop
+from gen.errors import exit_on_user_error
+from gen.models.codec import LatentCodec
+from gen.models.loading import load_codec
+from gen.objectives.reconstruction import ReconstructionLoss
+
+WHITENING_IMAGES = 512
+PRINCIPAL_COMPONENT_IMAGES = 256
+
+
+class CodecLearner(Learner):
+    """Encoder and decoder, or the decoder alone, under the reconstruction loss."""
+
+    def __init__(self, job: CodecJob) -> None:
+        super().__init__()
+        self.job = job
+        self.dataset = make_dataset(job.data, "train", job.train.seed)
+        self.trained = nn.ModuleDict({"codec": self._codec(), "loss": ReconstructionLoss(job.loss)})
+
+    def _codec(self) -> LatentCodec:
+        if self.job.initialise_from is not None:
+            codec = load_codec(self.job.initialise_from)
+        else:
+            codec = LatentCodec(**self.job.codec.model_dump())
+            if self.job.codec.linear_skip:
+                codec.fit_linear_skip(self._images(self.dataset, PRINCIPAL_COMPONENT_IMAGES))
+        if self.job.decoder_only:
+            codec.requires_grad_(False)
+            for part in codec.decoder_parts():
+                part.requires_grad_(True)
+        return codec
+
+    @staticmethod
+    def _images(dataset: CXRDataset, count: int) -> Tensor:
+        rows = range(0, len(dataset), max(1, len(dataset) // count))
+        return torch.stack([dataset.image(row) for row in rows])
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        """Weighted loss terms on random crops with random contrast. Shapes: batch["image"] [B, 1, H, W]."""
+        codec, loss = self.trained["codec"], self.trained["loss"]
+        image = random_contrast(random_crops(batch["image"], self.job.crop))
+        if self.job.codec.kind == "vq":
+            codes, codebook = codec.quantise(image)
+            return loss(codec.decode_raw(codes), image, None, codebook)
+        with torch.set_grad_enabled(not self.job.decoder_only and torch.is_grad_enabled()):
+            moments = codec.moments(image)
+        mean, log_variance = moments.chunk(2, dim=1)
+        output = codec.decode_raw(mean + (0.5 * log_variance).exp() * torch.randn_like(mean))
+        return loss(output, image, moments, None)
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless training batches of one rank."""
+        train = self.job.train
+        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    @torch.no_grad()
+    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """PSNR and SSIM of whole validation images; a picture of originals above reconstructions."""
+        return reconstruction_figures(trained["codec"], make_dataset(self.job.data, "val", 0), folder / "pairs.png")
+
+    @torch.no_grad()
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """The codec with its latents whitened on training images; a fixed encoder keeps its whitening."""
+        codec = trained["codec"]
+        if not self.job.decoder_only:
+            images = self._images(self.dataset, WHITENING_IMAGES).to(codec.device)
+            moments = torch.cat([codec.moments(part) for part in images.split(8)])
+            codec.fit_whitening(moments.chunk(2, dim=1)[0])
+        codec.save_pretrained(folder)
+
+
+def random_crops(images: Tensor, side: int) -> Tensor:
+    """One square crop an image. Shapes: [B, 1, H, W] -> [B, 1, side, side]."""
+    limit = images.shape[-1] - side + 1
+    corners = torch.randint(limit, (len(images), 2)).tolist()
+    return torch.stack([x[:, r : r + side, c : c + side] for x, (r, c) in zip(images, corners, strict=True)])
+
+
+def random_contrast(images: Tensor) -> Tensor:
+    """Scale and shift brightness a little, each image by its own draw. Shapes: [B, 1, H, W] -> the same."""
+    scale, shift = torch.rand(2, len(images), 1, 1, 1).to(images)
+    return ((0.85 + 0.3 * scale) * images + 0.2 * (shift - 0.5)).clamp(-1, 1)
+
+
+def main(arguments: list[str]) -> None:
+    """Train what a config describes, or go on with it."""
+    job = load_config(CodecJob, arguments[0], arguments[1:])
+    torch.manual_seed(job.train.seed)
+    Loop(CodecLearner(job), job, job.train, job.run).train()
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main(sys.argv[1:])
