@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gen.errors import UserError
 
@@ -64,7 +64,7 @@ class TextConfig(Strict):
     subfolder: str = Field("", description="folder of the encoder inside the model")
     trainable: bool = Field(True, description="train the encoder's weights too")
     lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters (extra [lora])")
-    max_tokens: int = Field(64, description="tokens a prompt; longer prompts are cut")
+    max_tokens: int = Field(64, gt=0, description="tokens a prompt; longer prompts are cut")
     width: int = Field(192, description="width of the small encoder")
     layers: int = Field(3, description="layers of the small encoder")
     heads: int = Field(4, description="attention heads of the small encoder")
@@ -115,6 +115,12 @@ class DiffusionConfig(Strict):
     min_snr_gamma: float | None = Field(None, description="min-SNR loss weighting (arXiv 2303.09556); None is uniform")
     offset_noise: float = Field(0.0, description="standard deviation of a per-channel constant added to the noise")
 
+    @model_validator(mode="after")
+    def _solvable(self) -> DiffusionConfig:
+        if self.zero_terminal_snr and self.prediction == "epsilon":
+            raise ValueError("zero_terminal_snr needs prediction v_prediction or sample: pure noise says nothing of z0")
+        return self
+
 
 class TrainConfig(Strict):
     """The loop."""
@@ -148,6 +154,9 @@ class CodecJob(Strict):
     crop: int = Field(gt=0, description="side of the square training crop, pixels")
     initialise_from: Path | None = Field(None, description="folder of a codec whose weights start the run")
     decoder_only: bool = Field(False, description="leave the encoder and its latents as they are")
+    latent_noise: float = Field(
+        0.0, ge=0, description="noise added to whitened latents of half the images, up to this standard deviation"
+    )
     train: TrainConfig
 
 
@@ -223,8 +232,8 @@ def _read_yaml(path: Path) -> dict:
         raise UserError(f"{path}: no such config file; recipes are in configs/")
     try:
         values = yaml.load(path.read_text(), Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); mend it or copy a recipe") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a config is a table of `key: value` lines")
     return values
@@ -239,17 +248,23 @@ def _apply(values: dict, override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise UserError(f"override {override!r}: {parent} is a value, not a section")
-    values[leaf] = yaml.load(text, Loader=_Loader)
+    try:
+        values[leaf] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise UserError(f"override {override!r}: {text!r} is not a YAML value; mend its brackets or quotes") from None
 
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    # pydantic puts the kind of a tagged section into the path, where no user would write it
+    kinds = [part for part in problem["loc"] if part not in ("unet", "transformer")]
+    field = ".".join(str(part) for part in kinds)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {field!r}; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"missing key {field!r}; add it to the file or pass {field}=VALUE"
-    return f"{field}: {problem['msg']} (got {problem['input']!r})"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {said} (got {problem['input']!r})"
 
 
 class _Loader(yaml.SafeLoader):

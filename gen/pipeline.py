@@ -6,29 +6,30 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from gen import seeds
-from gen.data.images import from_model
 from gen.data.compose import attributes, compose_prompt
+from gen.data.images import from_model
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
-from gen.models.loading import load_codec, weights_hash
-from gen.models.text import TextEncoder, load_text_encoder, merged
+from gen.models.loading import download, load_stable_diffusion, weights_hash
+from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.tasks import TASKS
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT_MODEL = WEIGHTS / "text_256"
-HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
 
 
 @dataclass
@@ -43,7 +44,7 @@ class CXRPipeline(DiffusionPipeline):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
-    _callback_tensor_inputs = ["latents"]
+    _callback_tensor_inputs: ClassVar = ["latents"]
 
     def __init__(
         self,
@@ -58,11 +59,19 @@ class CXRPipeline(DiffusionPipeline):
         steps: int = 25,
         guidance: float = 2.0,
         name: str = "cxr-gen",
+        mask_padding: bool = True,
     ) -> None:
         super().__init__()
+        drop_pooler(text_encoder)
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         self.register_to_config(
-            task=task, resolution=resolution, max_tokens=max_tokens, steps=steps, guidance=guidance, name=name
+            task=task,
+            resolution=resolution,
+            max_tokens=max_tokens,
+            steps=steps,
+            guidance=guidance,
+            name=name,
+            mask_padding=mask_padding,
         )
         self.model_hash = "unsaved"
 
@@ -84,6 +93,7 @@ class CXRPipeline(DiffusionPipeline):
             task=name,
             resolution=resolution,
             max_tokens=task.text.max_tokens,
+            mask_padding=task.text.mask_padding,
         )
 
     @classmethod
@@ -94,14 +104,14 @@ class CXRPipeline(DiffusionPipeline):
 
         Errors: UserError when the folder is not a model, or a hub id that cannot be had.
         """
-        folder = Path(model) if Path(model).is_dir() else _download(str(model), revision)
+        folder = Path(model) if Path(model).is_dir() else download(str(model), revision)
         index = folder / "model_index.json"
         if not index.is_file():
             raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
         if json.loads(index.read_text())["_class_name"] == cls.__name__:
             pipeline = super().from_pretrained(str(folder), torch_dtype=torch_dtype, use_safetensors=True)
         else:
-            pipeline = _from_stable_diffusion(cls, folder, torch_dtype)
+            pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
         pipeline.model_hash = weights_hash(folder)
         return pipeline
 
@@ -149,7 +159,10 @@ class CXRPipeline(DiffusionPipeline):
         condition = condition if guidance == 1 else condition.cat_null()
         side = self.config.resolution // self.vae.downsample_factor
         z = seeds.image_noise(image_seeds, (self.vae.config.latent_channels, side, side)).to(device, dtype)
-        self.scheduler.set_timesteps(steps, device=device)
+        try:
+            self.scheduler.set_timesteps(steps, device=device)
+        except ValueError as error:
+            raise UserError(f"steps={steps}: {type(self.scheduler).__name__} refuses ({error})") from None
         z = z * self.scheduler.init_noise_sigma
         denoiser = Denoiser(self.unet)
         extra = self._step_arguments(image_seeds)
@@ -196,41 +209,8 @@ class CXRPipeline(DiffusionPipeline):
     @property
     def task(self) -> torch.nn.Module:
         """The task over this pipeline's present text encoder; the same class that training uses."""
-        text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens)
+        text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens, self.config.mask_padding)
         return TASKS[self.config.task](text)
-
-
-def _from_stable_diffusion(cls: type[CXRPipeline], folder: Path, dtype: torch.dtype) -> CXRPipeline:
-    codec = load_codec(folder / "vae").to(dtype)
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
-    if unet.config.in_channels != codec.config.latent_channels:
-        raise UserError(f"{folder}: its UNet takes {unet.config.in_channels} channels; only text-to-image models load")
-    text = load_text_encoder(folder, subfolder="text_encoder").to(dtype)
-    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False)
-    resolution = unet.config.sample_size * codec.downsample_factor
-    return cls(
-        codec,
-        text.model,
-        text.tokenizer,
-        unet,
-        scheduler,
-        resolution=resolution,
-        max_tokens=text.max_tokens,
-        steps=50,
-        guidance=4.0,
-        name=folder.name,
-    )
-
-
-def _download(model: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{model}: no such folder, and not to be had from the hub ({reason})") from None
 
 
 def _repeat(prompts: list[str], times: int) -> list[str]:
@@ -238,7 +218,7 @@ def _repeat(prompts: list[str], times: int) -> list[str]:
 
 
 def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
-    if isinstance(seed, int):
+    if isinstance(seed, Integral):
         return [seed + number for number in range(count)]
     if len(seed) != count:
         raise UserError(f"seed: {len(seed)} seeds for {count} images; give one an image, or a single first seed")

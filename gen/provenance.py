@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from gen.files import replacing
 
 RECORD_KEY = "cxr-gen"
 NOTICE = "SYNTHETIC chest radiograph, not a patient; not for diagnosis"
@@ -44,12 +45,8 @@ def save_png(image: Image.Image, record: SynthesisRecord, path: Path) -> None:
     info = PngInfo()
     info.add_itxt(RECORD_KEY, record.to_json())
     info.add_text("Comment", record.notice)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> SynthesisRecord | None:

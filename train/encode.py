@@ -56,6 +56,8 @@ def encode_rows(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset, store: 
 
 def main(arguments: list[str]) -> None:
     """Fill the store that a config describes."""
+    if not arguments:
+        raise UserError("no config given; usage: accelerate launch train/encode.py CONFIG.yaml [key=value ...]")
     job = load_config(EncodeJob, arguments[0], arguments[1:])
     state = PartialState()
     rows: pd.DataFrame = read_index(job.data.index)

@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from PIL import Image
 from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from gen.config import LatentJob, load_config
+from gen.data.compose import CORPUS_SIZE, prompt_corpus
 from gen.data.dataset import make_dataset, make_loader
-from gen.data.compose import prompt_corpus
+from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_loss
-from gen.engine.loop import Learner, Loop
-from gen.errors import exit_on_user_error
+from gen.engine.learner import Learner
+from gen.engine.loop import Loop
+from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.loading import load_codec
-from gen.models.text import TextEncoder, build_text_encoder
+from gen.models.text import TextEncoder, build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
 from gen.tasks import TASKS
@@ -32,21 +36,33 @@ class LatentLearner(Learner):
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         self.dataset = make_dataset(job.data, "train", job.train.seed)
+        self.held_out = make_dataset(job.data, "val", job.train.seed)
         self.objective = DiffusionObjective(job.objective)
         self.trained = nn.ModuleDict(self._new_modules() if job.initialise_from is None else self._loaded_modules())
 
     def _new_modules(self) -> dict[str, nn.Module]:
-        task = TASKS[self.job.task.name](build_text_encoder(self.job.text, prompt_corpus()))
+        task = TASKS[self.job.task.name](build_text_encoder(self.job.text, self._words()))
         channels = self.codec.config.latent_channels
         side = self.job.data.resolution // self.codec.downsample_factor
-        denoiser = build_denoiser(
-            self.job.denoiser, channels, side, task.text.width, task.spatial_channels(channels)
-        )
+        denoiser = build_denoiser(self.job.denoiser, channels, side, task.text.width, task.spatial_channels(channels))
         return {"task": task, "denoiser": denoiser}
+
+    def _words(self) -> PreTrainedTokenizerBase | None:
+        """The small encoder's tokenizer: made once a run, from templates and the training rows' own prompts."""
+        if self.job.text.model is not None:
+            return None
+        folder = self.job.run / "tokenizer"
+        with PartialState().main_process_first():
+            if not folder.is_dir():
+                own = [self.dataset[row, row]["prompt"] for row in range(min(len(self.dataset), CORPUS_SIZE))]
+                tokenizer = train_tokenizer(prompt_corpus() + own)
+                replace_folder(folder, lambda temporary: tokenizer.save_pretrained(temporary))
+        return AutoTokenizer.from_pretrained(folder)
 
     def _loaded_modules(self) -> dict[str, nn.Module]:
         pipeline = CXRPipeline.from_pretrained(self.job.initialise_from)
-        text = TextEncoder(pipeline.text_encoder, pipeline.tokenizer, self.job.text.max_tokens)
+        length = min(self.job.text.max_tokens, pipeline.config.max_tokens)
+        text = TextEncoder(pipeline.text_encoder, pipeline.tokenizer, length, pipeline.config.mask_padding)
         text.requires_grad_(self.job.text.trainable)
         return {"task": TASKS[self.job.task.name](text), "denoiser": Denoiser(pipeline.unet.requires_grad_(True))}
 
@@ -65,8 +81,7 @@ class LatentLearner(Learner):
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Loss on the validation split with fixed noise, and one picture a validation prompt."""
-        dataset = make_dataset(self.job.data, "val", self.job.train.seed)
-        figures = {"val_loss": held_out_loss(self.codec, trained, self.objective, dataset)}
+        figures = {"val_loss": held_out_loss(self.codec, trained, self.objective, self.held_out)}
         if self.job.validation_prompts:
             images = self.pipeline(trained)(list(self.job.validation_prompts), seed=0, progress=False).images
             contact = Image.new("L", (sum(image.width for image in images), images[0].height))
@@ -88,6 +103,8 @@ class LatentLearner(Learner):
 
 def main(arguments: list[str]) -> None:
     """Train what a config describes, or go on with it."""
+    if not arguments:
+        raise UserError("no config given; usage: accelerate launch train/ldm.py CONFIG.yaml [key=value ...]")
     job = load_config(LatentJob, arguments[0], arguments[1:])
     torch.manual_seed(job.train.seed)
     Loop(LatentLearner(job), job, job.train, job.run).train()

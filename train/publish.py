@@ -29,7 +29,9 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec, probe: torch.Tensor) -
     with torch.no_grad():
         difference = (codec.sample(codec.moments(probe)) - pipeline.vae.sample(pipeline.vae.moments(probe))).abs().max()
     if difference > 1e-3:
-        raise UserError(f"--codec: its latents differ from the model's by {difference:.3g}; only the decoder may differ")
+        raise UserError(
+            f"--codec: its latents differ from the model's by {difference:.3g}; only the decoder may differ"
+        )
     pipeline.register_modules(vae=codec)
     return pipeline
 
@@ -38,7 +40,10 @@ def measure(pipeline: CXRPipeline, index: Path) -> dict:
     """Figures on the test split (reconstruction) and on validation and test together (appearance)."""
     data = DataConfig(index=index, resolution=pipeline.config.resolution, may_ship_only=True)
     test, train = make_dataset(data, "test", 0), make_dataset(data, "train", 0)
-    return {"codec": reconstruction_figures(pipeline.vae, test), "appearance": appearance_figures(pipeline, test, train)}
+    return {
+        "codec": reconstruction_figures(pipeline.vae, test),
+        "appearance": appearance_figures(pipeline, test, train),
+    }
 
 
 def write_model(pipeline: CXRPipeline, figures: dict, run: dict, folder: Path) -> None:
@@ -64,7 +69,9 @@ def main() -> None:
     pipeline.register_to_config(**{name: value for name, value in defaults.items() if value is not None})
     if arguments.codec:
         side = pipeline.config.resolution
-        pipeline = with_codec(pipeline, load_codec(arguments.codec), torch.linspace(-1, 1, side).expand(1, 1, side, side))
+        pipeline = with_codec(
+            pipeline, load_codec(arguments.codec), torch.linspace(-1, 1, side).expand(1, 1, side, side)
+        )
     figures = measure(pipeline, arguments.index)
     run = json.loads((arguments.run / "run.json").read_text())
     replace_folder(arguments.out, lambda folder: write_model(pipeline, figures, run, folder))

@@ -27,17 +27,22 @@ def jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     def limit(part: str) -> list[str]:
         return [UNBOUNDED, f"train.minutes={minutes * SHARES[part]:g}"]
 
-    codec, moments = out / "vae", out / "moments"
+    codec, moments, decoder, text = out / "vae", out / "moments", out / "decoder", out / "text"
     train, configs = ROOT / "train", ROOT / "configs"
+    start = f"initialise_from={codec / 'export'}"
+    latents = [f"codec={codec / 'export'}", f"data.moments={moments}"]
     return [
         [f"{train}/vae.py", f"{configs}/vae_256.yaml", data, f"run={codec}", *limit("vae")],
-        [f"{train}/vae.py", f"{configs}/vae_256_decoder.yaml", data, f"run={out / 'decoder'}"]
-        + [f"initialise_from={codec / 'export'}", *limit("decoder")],
+        [f"{train}/vae.py", f"{configs}/vae_256_decoder.yaml", data, f"run={decoder}", start, *limit("decoder")],
         [f"{train}/encode.py", f"{configs}/encode_256.yaml", data, f"codec={codec / 'export'}", f"out={moments}"],
-        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"codec={codec / 'export'}", f"data.moments={moments}"]
-        + [f"run={out / 'text'}", *limit("text")],
-        [f"{train}/publish.py", f"{out / 'text' / 'export'}", f"{out / 'model'}", "--index", f"{index}"]
-        + ["--codec", f"{out / 'decoder' / 'export'}"],
+        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", *latents, *limit("text")],
+        [
+            f"{train}/publish.py",
+            f"{text / 'export'}",
+            f"{out / 'model'}",
+            f"--index={index}",
+            f"--codec={decoder / 'export'}",
+        ],
     ]
 
 
@@ -64,7 +69,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     arguments = parser.parse_args()
     if not arguments.index.is_file():
-        raise UserError(f"{arguments.index}: no index; make one with `cxr-index build SOURCE FOLDER --out index.parquet`")
+        raise UserError(
+            f"{arguments.index}: no index; make one with `cxr-index build SOURCE FOLDER --out index.parquet`"
+        )
     for job in jobs(arguments.index, arguments.out, arguments.minutes):
         if not finished(job):
             print("$ python", " ".join(job), flush=True)

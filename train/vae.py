@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gen.config import CodecJob, load_config
 from gen.data.dataset import CXRDataset, make_dataset, make_loader
 from gen.engine.figures import reconstruction_figures
-from gen.engine.loop import Learner, Loop
-from gen.errors import exit_on_user_error
+from gen.engine.learner import Learner
+from gen.engine.loop import Loop
+from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
 from gen.objectives.reconstruction import ReconstructionLoss
@@ -29,6 +30,7 @@ class CodecLearner(Learner):
         super().__init__()
         self.job = job
         self.dataset = make_dataset(job.data, "train", job.train.seed)
+        self.held_out = make_dataset(job.data, "val", job.train.seed)
         self.trained = nn.ModuleDict({"codec": self._codec(), "loss": ReconstructionLoss(job.loss)})
 
     def _codec(self) -> LatentCodec:
@@ -59,7 +61,8 @@ class CodecLearner(Learner):
         with torch.set_grad_enabled(not self.job.decoder_only and torch.is_grad_enabled()):
             moments = codec.moments(image)
         mean, log_variance = moments.chunk(2, dim=1)
-        output = codec.decode_raw(mean + (0.5 * log_variance).exp() * torch.randn_like(mean))
+        sample = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        output = codec.decode_raw(sample + latent_noise(sample, self.job.latent_noise, codec.latent_scale))
         return loss(output, image, moments, None)
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
@@ -70,7 +73,7 @@ class CodecLearner(Learner):
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """PSNR and SSIM of whole validation images; a picture of originals above reconstructions."""
-        return reconstruction_figures(trained["codec"], make_dataset(self.job.data, "val", 0), folder / "pairs.png")
+        return reconstruction_figures(trained["codec"], self.held_out, folder / "pairs.png")
 
     @torch.no_grad()
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
@@ -96,8 +99,19 @@ def random_contrast(images: Tensor) -> Tensor:
     return ((0.85 + 0.3 * scale) * images + 0.2 * (shift - 0.5)).clamp(-1, 1)
 
 
+def latent_noise(sample: Tensor, largest: float, scale: Tensor) -> Tensor:
+    """Noise that makes a decoder forgive a denoiser's small errors; none for half the images, by chance.
+
+    Shapes: sample [B, C, h, w], scale [C] the whitening scale -> [B, C, h, w].
+    """
+    chosen, level = torch.rand(2, len(sample), 1, 1, 1).to(sample)
+    return (chosen < 0.5) * largest * level * scale[None, :, None, None] * torch.randn_like(sample)
+
+
 def main(arguments: list[str]) -> None:
     """Train what a config describes, or go on with it."""
+    if not arguments:
+        raise UserError("no config given; usage: accelerate launch train/vae.py CONFIG.yaml [key=value ...]")
     job = load_config(CodecJob, arguments[0], arguments[1:])
     torch.manual_seed(job.train.seed)
     Loop(CodecLearner(job), job, job.train, job.run).train()

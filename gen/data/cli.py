@@ -52,7 +52,7 @@ def build(
     tables = [_rows(source, folder, csv, columns, skip_missing) for folder in folders]
     table = pd.concat(tables, ignore_index=True)
     if may_ship_only:
-        table = table[table["may_ship"]].reset_index(drop=True)
+        table = table.loc[table["may_ship"]].reset_index(drop=True)
     validate(table, out, files=True)
     write_index(table, out)
     typer.echo(f"{summary(table)}\n\nwrote {out}")

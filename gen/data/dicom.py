@@ -7,7 +7,6 @@ import json
 import math
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,12 +71,11 @@ def write_synthetic_dicom(
         dataset.save_as(temporary, enforce_file_format=True)
 
 
-def _require_pydicom() -> ModuleType:
+def _require_pydicom() -> None:
     try:
-        import pydicom
+        import pydicom  # noqa: F401
     except ImportError:
         raise UserError("DICOM files need pydicom; install it with: pip install cxr-gen[dicom]") from None
-    return pydicom
 
 
 def _read(path: Path) -> Dataset:
@@ -124,7 +122,7 @@ def _refuse_unfit(dataset: Dataset, path: str | Path) -> None:
 
 
 def _stored_values(dataset: Dataset, path: str | Path) -> np.ndarray:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
@@ -145,7 +143,7 @@ def _stored_values(dataset: Dataset, path: str | Path) -> np.ndarray:
 def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     if stored.ndim == 3:
         return np.clip(luma(stored) / (2 ** int(dataset.BitsStored) - 1), 0, 1)
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     padding = _padding(stored, dataset)
     values = apply_modality_lut(stored, dataset)
@@ -157,7 +155,7 @@ def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def _voi(values: np.ndarray, stored: np.ndarray, dataset: Dataset, padding: np.ndarray) -> np.ndarray:
     """Values of interest as 0..1; a table goes before a window, the first of several is taken."""
-    from pydicom.pixels import apply_voi
+    from pydicom.pixels.processing import apply_voi
 
     if dataset.get("VOILUTSequence"):
         bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
@@ -177,7 +175,7 @@ def _window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     keeps a negative rescale slope from turning the image over.
     """
     from pydicom import Dataset
-    from pydicom.pixels import apply_windowing
+    from pydicom.pixels.processing import apply_windowing
 
     header = Dataset()
     for tag in WINDOW_TAGS:

@@ -1,4 +1,4 @@
-"""Radiograph files as arrays: 8/16-bit PNG and JPEG (DICOM by gen.data.dicom), square padding, resizing, model range."""
+"""Radiograph files as arrays: 8/16-bit PNG and JPEG (DICOM by gen.data.dicom), padding, resizing, model range."""
 
 from __future__ import annotations
 

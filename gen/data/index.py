@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +44,8 @@ ALLOWED = {
     "split": ("train", "val", "test"),
 }
 IDENTITY = ("source", "patient_id", "study_id", "view", "sex", "age", "findings", "split", "inverted")
-TRUE, FALSE = ("1", "1.0", "true", "yes", "y"), ("0", "0.0", "false", "no", "n", "")
+FLAG_WORDS: dict[str, bool] = dict.fromkeys(("1", "1.0", "true", "yes", "y"), True)
+FLAG_WORDS |= dict.fromkeys(("0", "0.0", "false", "no", "n", ""), False)
 CHILD_BELOW = 13  # years
 OLDEST = 130  # years
 
@@ -58,7 +59,7 @@ def read_index(path: str | Path, splits: Sequence[str] | None = None) -> pd.Data
     table = load_table(path)
     validate(table, path)
     if splits is not None:
-        table = table[table["split"].isin(list(splits))]
+        table = table.loc[table["split"].isin(list(splits))]
     return table.reset_index(drop=True)
 
 
@@ -93,9 +94,9 @@ def typed(table: pd.DataFrame, name: str | Path = "index") -> pd.DataFrame:
     for column in table.columns.intersection(TEXT):
         table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     for column in table.columns.intersection(NUMBERS):
-        table[column] = _numbers(table[column], f"{name}: column {column}")
+        table[column] = _parsed(table[column], _number, f"{name}: column {column} must hold numbers")
     for column in table.columns.intersection(FLAGS):
-        table[column] = _flags(table[column], f"{name}: column {column}")
+        table[column] = _parsed(table[column], _flag, f"{name}: column {column} must hold yes or no")
     return table
 
 
@@ -132,7 +133,7 @@ def assign_splits(
     draws = {patient: _uniform(f"{seed}/{patient}") for patient in patients.unique()}
     train, val, _ = fractions
     names = {p: "train" if u < train else "val" if u < train + val else "test" for p, u in draws.items()}
-    return table.assign(split=patients.map(names))
+    return table.assign(split=[names[patient] for patient in patients])
 
 
 def fingerprint(table: pd.DataFrame) -> str:
@@ -167,23 +168,23 @@ def _relative(image: str, folder: Path) -> str:
         return str(image)
 
 
-def _numbers(values: pd.Series, where: str) -> pd.Series:
-    text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    numbers = pd.to_numeric(text.replace("", "nan"), errors="coerce").astype(float)
-    _refuse(text, numbers.isna() & ~text.str.lower().isin(["", "nan"]), f"{where} must hold numbers")
-    return numbers
+def _parsed(values: Iterable, parse: Callable[[str], float | bool], rule: str) -> list:
+    parsed = []
+    for row, value in enumerate(values, start=1):
+        text = "" if pd.isna(value) else str(value).strip()
+        try:
+            parsed.append(parse(text))
+        except (KeyError, ValueError):
+            raise UserError(f"{rule}; row {row} has {text!r}") from None
+    return parsed
 
 
-def _flags(values: pd.Series, where: str) -> pd.Series:
-    text = values.astype(object).where(values.notna(), "").astype(str).str.strip().str.lower()
-    _refuse(text, ~text.isin(TRUE + FALSE), f"{where} must hold yes or no")
-    return text.isin(TRUE)
+def _number(text: str) -> float:
+    return float(text or "nan")
 
 
-def _refuse(text: pd.Series, wrong: pd.Series, rule: str) -> None:
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{rule}; row {row + 1} has {text.iloc[row]!r}")
+def _flag(text: str) -> bool:
+    return FLAG_WORDS[text.lower()]
 
 
 def _wrong_values(table: pd.DataFrame) -> list[str]:
@@ -218,8 +219,8 @@ def _absent_files(table: pd.DataFrame) -> list[str]:
     return [f"row {row}: no such image file {image}" for row, image in images if image and not os.path.isfile(image)]
 
 
-def _rows(wrong: pd.Series) -> list[int]:
-    return [row + 1 for row in wrong.to_numpy().nonzero()[0].tolist()]
+def _rows(wrong: Iterable) -> list[int]:
+    return [row for row, bad in enumerate(wrong, start=1) if bad]
 
 
 def _uniform(text: str) -> float:

@@ -51,6 +51,7 @@ class MomentsStore:
         folder.mkdir(parents=True, exist_ok=True)
         for name, dtype, size in (("moments", np.float16, (len(keys), *shape)), ("done", np.uint8, (len(keys),))):
             np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=size).flush()
+            _reserve(folder / f"{name}.npy")
         # store.json last: a folder without it is not a store
         temporary = folder / "store.json.tmp"
         temporary.write_text(json.dumps({"fingerprint": fingerprint, "keys": keys, "shape": list(shape)}))
@@ -85,6 +86,17 @@ class MomentsStore:
                 f"{self.folder}: {len(missing)} of {len(keys)} images have no moments (first: {missing[0]}); "
                 "run train/encode.py again"
             )
+
+
+def _reserve(path: Path) -> None:
+    """Claim a sparse file's disk space now: a memory-mapped write that finds none later would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                path.unlink()
+                raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _read_meta(folder: Path) -> dict:

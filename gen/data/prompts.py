@@ -126,7 +126,7 @@ def _pick(choices: tuple[str, ...], rng: random.Random | None) -> str:
 
 def _subject(sex: str, age: float, age_group: str, rng: random.Random | None) -> str:
     young = age < ADULT_FROM or (math.isnan(age) and age_group == "child")
-    nouns = (YOUNG if young else GROWN).get(sex, GROWN[""])
+    nouns = (YOUNG if young else GROWN)[sex if sex in GROWN else ""]
     if not math.isnan(age):
         unit, number = ("month", round(age * 12)) if age < 1 else ("year", int(age))
         # "64-year-old adult" says its age twice
@@ -140,7 +140,7 @@ def _subject(sex: str, age: float, age_group: str, rng: random.Random | None) ->
 def _phrases(findings: list[str], rng: random.Random | None) -> list[str]:
     if rng is not None:
         findings = rng.sample(findings, len(findings))
-    choices = {NO_FINDING: NORMAL_PHRASES} | PHRASES
+    choices: dict[str, tuple[str, ...]] = {NO_FINDING: NORMAL_PHRASES, **PHRASES}
     return [_pick(choices.get(finding, (finding,)), rng) for finding in findings]
 
 

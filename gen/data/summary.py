@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from gen.data.index import ALLOWED
@@ -24,11 +25,12 @@ def _counts(rows: pd.DataFrame) -> dict[str, str]:
     for column, values in (("split", ALLOWED["split"]), ("view", ALLOWED["view"]), ("sex", ALLOWED["sex"])):
         if column in rows:
             counts |= {f"{column} {value or '-'}": str((rows[column] == value).sum()) for value in values}
-    if "age" in rows and rows["age"].notna().any():
-        low, middle, high = rows["age"].quantile([0, 0.5, 1])
-        counts["age"] = f"{low:.0f}-{middle:.0f}-{high:.0f}"
+    ages = rows["age"].dropna().to_numpy() if "age" in rows else np.empty(0)
+    if len(ages):
+        low, middle, high = np.quantile(ages, [0, 0.5, 1])
+        counts["age (median)"] = f"{low:.0f}-{high:.0f} ({middle:.0f})"
     if "may_ship" in rows:
-        counts["may ship"] = str(int(rows["may_ship"].sum()))
+        counts["may ship"] = str(sum(rows["may_ship"]))
     return counts
 
 

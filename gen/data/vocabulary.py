@@ -1,4 +1,4 @@
-"""The findings that the suite knows: one label each, the phrases radiologists use for it, and other data sets' names."""
+"""The findings that the suite knows: a label, the phrases radiologists use for it, and other data sets' names."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from gen.config import Strict, changed_fields, save_config
 from gen.errors import UserError
@@ -23,7 +24,9 @@ def claim_run(run: Path, config: Strict) -> None:
     if path.is_file():
         changed = changed_fields(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
         if changed:
-            raise UserError(f"{path}: the run was started with other values of {', '.join(changed)}; choose another run=")
+            raise UserError(
+                f"{path}: the run was started with other values of {', '.join(changed)}; choose another run="
+            )
     run.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
 
@@ -45,9 +48,13 @@ def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
         accelerator.save_state(str(temporary))
         if accelerator.is_main_process:
             (temporary / "progress.json").write_text(json.dumps(progress))
-    except OSError:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        # each library has its own type and words for a full disk
+        raise UserError(
+            f"{final}: cannot save the state ({str(error).splitlines()[0]}); make room on the disk, then run the same "
+            "command to go on from the state before"
+        ) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)

@@ -1,14 +1,12 @@
-"""The one training loop. Running the same command again resumes it; see `Learner` for what it trains."""
+"""The one training loop. Running the same command again resumes it; see gen.engine.learner for what it trains."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -17,47 +15,11 @@ from tqdm import tqdm
 
 from gen import seeds
 from gen.config import Strict, TrainConfig
-from gen.engine import checkpoint
+from gen.engine import checkpoint, metrics
 from gen.engine.ema import EMA
+from gen.engine.learner import Learner
+from gen.engine.preemption import Preemption
 from gen.errors import UserError
-
-
-class Learner(nn.Module):
-    """What a job gives to the loop: `trained` modules and a loss. Jobs subclass it in train/."""
-
-    trained: nn.ModuleDict
-
-    def forward(self, batch: dict) -> dict[str, Tensor]:
-        """Losses by name; the loop minimises the sum of those whose name does not begin with `_`."""
-        raise NotImplementedError
-
-    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
-        """Endless batches for one rank from micro-batch number `start` onwards."""
-        raise NotImplementedError
-
-    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
-        """Figures on held-out data; pictures go into `folder`. Main process only."""
-        return {}
-
-    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
-        """Write the averaged modules as a folder that people can load."""
-        raise NotImplementedError
-
-
-class Preemption:
-    """Turns SIGTERM and SIGINT into a flag, so that a run stops between steps with its state saved."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-
-    def restore(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
@@ -94,7 +56,7 @@ class Loop:
         self.accelerator.register_for_checkpointing(self.ema)
         self.progress = checkpoint.load_latest(self.accelerator, run)
         if config.trackers:
-            self.accelerator.init_trackers("cxr-gen", config=job.model_dump(mode="json"))
+            self.accelerator.init_trackers("cxr-gen", config=metrics.flat(job.model_dump(mode="json")))
 
     @property
     def main(self) -> bool:
@@ -166,7 +128,8 @@ class Loop:
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         start = self.progress["step"] * self.config.accumulation
         batches = iter(self.learner.batches(rank, world, start))
-        self._trim_metrics()
+        if self.main and (figures := metrics.rewind(self.run / "metrics.jsonl", self.progress["step"])) is not None:
+            self._validated = (self.progress["step"], figures)
         preemption = Preemption()
         bar = tqdm(total=self.config.steps, initial=self.progress["step"], disable=not self.main, unit="step")
         try:
@@ -217,18 +180,9 @@ class Loop:
         line = {name: float(value) for name, value in losses.items()}
         line |= {"lr": self.optimizer.param_groups[0]["lr"], "step": self.progress["step"]}
         line |= {"seconds": round(self.progress["seconds"], 3)}
-        with open(self.run / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
+        metrics.append(self.run / "metrics.jsonl", line)
         self.accelerator.log(line, step=self.progress["step"])
         bar.set_postfix(loss=f"{line['loss']:.4f}")
-
-    def _trim_metrics(self) -> None:
-        """Drop lines that a killed run wrote after the state it resumes from."""
-        path = self.run / "metrics.jsonl"
-        if self.main and path.is_file():
-            lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["step"] <= self.progress["step"]]
-            path.write_text("".join(f"{line}\n" for line in kept))
 
     def _save(self) -> None:
         self.check_finite()
@@ -237,15 +191,19 @@ class Loop:
 
     def _validate(self) -> dict[str, float]:
         figures: dict[str, float] = {}
-        if self.main:
+        if self.main and self._validated[0] == self.progress["step"]:
+            figures = self._validated[1]
+        elif self.main:
             folder = self.run / "samples" / f"step-{self.progress['step']:07d}"
             folder.mkdir(parents=True, exist_ok=True)
             figures = self.learner.validate(self.averaged(), folder)
             self.accelerator.log(figures, step=self.progress["step"])
-            with open(self.run / "metrics.jsonl", "a") as file:
-                file.write(json.dumps({"step": self.progress["step"], "validation": figures}) + "\n")
+            metrics.append(self.run / "metrics.jsonl", {"step": self.progress["step"], "validation": figures})
+            self._validated = (self.progress["step"], figures)
         self.accelerator.wait_for_everyone()
         return figures
+
+    _validated: tuple[int, dict[str, float]] = (-1, {})  # step and figures
 
     def averaged(self) -> nn.ModuleDict:
         """The averaged modules, in evaluation mode."""

@@ -26,7 +26,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
     `dc` is diffusers' AutoencoderDC trunk with a Gaussian posterior (Chen et al., arXiv 2410.10733), `kl`
     AutoencoderKL (Rombach et al., arXiv 2112.10752), `vq` VQModel. `patch` folds p x p pixels into channels before
     the trunk. `linear_skip` adds a linear patch transform beside the trunk, started at the principal components
-    of the training images, so that the network only learns what a linear code leaves over.
+    of the training images, so that the network only learns what a linear code leaves over. `wrapped` is the diffusers
+    config of an AutoencoderKL that was made elsewhere.
     """
 
     _supports_gradient_checkpointing = True
@@ -43,10 +44,15 @@ class LatentCodec(ModelMixin, ConfigMixin):
         linear_skip: bool = False,
         whitening_power: float = 1.0,
         num_vq_embeddings: int = 256,
+        wrapped: dict | None = None,
     ) -> None:
         super().__init__()
-        self.autoencoder = _BUILDERS[kind](
-            patch * patch * image_channels, latent_channels, block_out_channels, layers_per_block, num_vq_embeddings
+        self.autoencoder = (
+            AutoencoderKL.from_config(wrapped)
+            if wrapped
+            else _BUILDERS[kind](
+                patch * patch * image_channels, latent_channels, block_out_channels, layers_per_block, num_vq_embeddings
+            )
         )
         self.downsample_factor = patch * 2 ** (len(block_out_channels) - 1)
         if kind == "dc":
@@ -68,6 +74,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
             block_out_channels=tuple(config.block_out_channels),
             layers_per_block=(config.layers_per_block,) * len(config.block_out_channels),
             image_channels=config.in_channels,
+            wrapped={name: value for name, value in config.items() if not name.startswith("_")},
         )
         codec.autoencoder = autoencoder
         codec.latent_shift.fill_(getattr(config, "shift_factor", None) or 0.0)
@@ -108,6 +115,14 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def reconstruct(self, image: Tensor) -> Tensor:
         """Decode the posterior mean of an image. Shapes: [B, 1, H, W] -> [B, 1, H, W]."""
         return self.decode(self.sample(self.moments(image)))
+
+    def enable_slicing(self) -> None:
+        """Run the trunk one image at a time, for memory."""
+        self.autoencoder.enable_slicing()
+
+    def enable_tiling(self) -> None:
+        """Run the trunk on overlapping tiles of large images, for memory; results differ slightly."""
+        self.autoencoder.enable_tiling()
 
     # ---- training -------------------------------------------------------------------------------------------
 

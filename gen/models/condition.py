@@ -35,12 +35,14 @@ class Condition:
     def cat_null(self) -> Condition:
         """Null and given condition in one batch of 2B rows, null first, for classifier-free guidance."""
         null = self.null()
-        return Condition(**{
-            field.name: None
-            if getattr(self, field.name) is None
-            else torch.cat([getattr(null, field.name), getattr(self, field.name)])
-            for field in fields(self)
-        })
+        return Condition(
+            **{
+                field.name: None
+                if getattr(self, field.name) is None
+                else torch.cat([getattr(null, field.name), getattr(self, field.name)])
+                for field in fields(self)
+            }
+        )
 
     def _select(self, keep: Tensor) -> Condition:
         spatial = self.spatial

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
@@ -35,14 +37,21 @@ ENCODERS: dict[str, type[PreTrainedModel]] = {
 }
 
 
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
 class TextEncoder(nn.Module):
     """A tokenizer and an encoder as one function from sentences to token states."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int, mask_padding: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.mask_padding = mask_padding
+        drop_pooler(model)
 
     @property
     def width(self) -> int:
@@ -52,21 +61,22 @@ class TextEncoder(nn.Module):
     def forward(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Token states of sentences, always padded to `max_tokens` so that a row never depends on its batch.
 
+        Without `mask_padding` padding counts too, as Stable Diffusion has it.
         Shapes: B strings -> states [B, L, D], mask [B, L] True where a token counts.
         """
         batch = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt"
         ).to(self.model.device)
-        states = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
-        return states, batch.attention_mask.bool()
+        mask = batch.attention_mask if self.mask_padding else torch.ones_like(batch.attention_mask)
+        states = self.model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
+        return states, mask.bool()
 
 
-def build_text_encoder(config: TextConfig, corpus: list[str] | None = None) -> TextEncoder:
-    """The encoder a config asks for; the small one learns its tokenizer from `corpus`."""
+def build_text_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> TextEncoder:
+    """The encoder a config asks for; the small one needs a tokenizer, see `train_tokenizer`."""
     if config.model is None:
-        if not corpus:
-            raise UserError("text.model: the small encoder needs prompts to learn its words from; the index has none")
-        encoder = _small_encoder(config, train_tokenizer(corpus))
+        assert tokenizer is not None, "the small encoder has no words of its own"
+        encoder = _small_encoder(config, tokenizer)
     else:
         encoder = load_text_encoder(config.model, config.subfolder, config.revision, config.max_tokens)
     if config.lora_rank:
@@ -83,7 +93,10 @@ def load_text_encoder(
     local = Path(model).exists()
     if not local and revision is None:
         raise UserError(f"text.model={model}: not a folder here; for a hub model also give text.revision=COMMIT_HASH")
-    values, _ = PretrainedConfig.get_config_dict(model, subfolder=subfolder, revision=revision)
+    try:
+        values, _ = PretrainedConfig.get_config_dict(model, subfolder=subfolder, revision=revision)
+    except OSError as error:
+        raise UserError(f"text.model={model}: no encoder there ({str(error).splitlines()[0]})") from None
     kind = values.get("model_type")
     if kind not in ENCODERS:
         raise UserError(f"text.model={model}: encoder type {kind!r} is not one of {', '.join(ENCODERS)}")
@@ -93,14 +106,26 @@ def load_text_encoder(
     return TextEncoder(encoder, tokenizer, min(max_tokens, tokenizer.model_max_length))
 
 
+def drop_pooler(model: nn.Module) -> None:
+    """Remove a BERT's pooling layer: idle weights stop distributed training, and random ones change a saved model."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+
+
 def train_tokenizer(corpus: list[str], vocabulary: int = 2048) -> PreTrainedTokenizerFast:
-    """Learn a lower-case WordPiece tokenizer from sentences."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(corpus, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special))
-    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    """A lower-case WordPiece tokenizer of the corpus' most frequent words, single characters for all others.
+
+    The same on every run and machine, which the trainers of `tokenizers` are not: a resumed run needs its words.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in corpus for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters = sorted({character for word in counts for character in word})
+    words = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if len(word) > 1]
+    entries = [*SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters), *words][:vocabulary]
+    vocab = {entry: number for number, entry in enumerate(entries)}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    ids = [(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -112,7 +137,7 @@ def train_tokenizer(corpus: list[str], vocabulary: int = 2048) -> PreTrainedToke
     )
 
 
-def _small_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerFast) -> TextEncoder:
+def _small_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase) -> TextEncoder:
     tokenizer.model_max_length = config.max_tokens
     model = BertModel(
         BertConfig(
@@ -144,4 +169,5 @@ def _with_lora(model: PreTrainedModel, rank: int) -> nn.Module:
 @torch.no_grad()
 def merged(model: nn.Module) -> PreTrainedModel:
     """The plain encoder behind adapters, for export; the model itself where there are none."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    # of a copy, for merging takes the adapters out of the model it is asked of
+    return deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model

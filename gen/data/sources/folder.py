@@ -66,8 +66,8 @@ def _from_csv(
     except ValueError as error:
         raise UserError(f"{csv}: not a readable CSV table ({str(error).splitlines()[0]})") from None
     table = pd.DataFrame({name: raw[column] for name, column in _matched(csv, raw, columns).items()})
-    table["image"] = _located(table["image"], folder, files, csv, skip_missing)
-    return table[table["image"] != ""].reset_index(drop=True)
+    table["image"] = _located(list(table["image"]), folder, files, csv, skip_missing)
+    return table.loc[table["image"] != ""].reset_index(drop=True)
 
 
 def _matched(csv: Path, raw: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
@@ -87,7 +87,7 @@ def _matched(csv: Path, raw: pd.DataFrame, columns: Mapping[str, str]) -> dict[s
     return matched
 
 
-def _located(names: pd.Series, folder: Path, files: list[Path], csv: Path, skip_missing: bool) -> list[str]:
+def _located(names: list[str], folder: Path, files: list[Path], csv: Path, skip_missing: bool) -> list[str]:
     """Absolute path of each named image, by relative path, file name or name without suffix; empty where absent."""
     by_name: dict[str, str] = {}
     for path in reversed(files):
@@ -98,6 +98,6 @@ def _located(names: pd.Series, folder: Path, files: list[Path], csv: Path, skip_
     if absent and (not skip_missing or len(absent) == len(places)):
         raise UserError(
             f"{csv}: {len(absent)} of {len(places)} images are not under {folder} (row {absent[0] + 1}: "
-            f"{names.iloc[absent[0]]!r}); correct the folder, or leave such rows out with --skip-missing"
+            f"{names[absent[0]]!r}); correct the folder, or leave such rows out with --skip-missing"
         )
     return places

@@ -15,8 +15,10 @@ from gen.errors import UserError
 VIEWS = {
     "PA": "PA",
     "POSTEROANTERIOR": "PA",
+    "POSTERO ANTERIOR": "PA",
     "AP": "AP",
     "ANTEROPOSTERIOR": "AP",
+    "ANTERO POSTERIOR": "AP",
     "AP ERECT": "AP",
     "AP SUPINE": "AP SUPINE",
     "SUPINE": "AP SUPINE",
@@ -74,9 +76,9 @@ def in_index_columns(table: pd.DataFrame) -> pd.DataFrame:
         table["findings"] = [";".join(normalise_findings(value)) for value in table["findings"]]
     if "age" in table and "age_group" not in table:
         table["age_group"] = [age_group(years) for years in table["age"]]
-    table = table.reindex(columns=list(COLUMNS))
-    table["view"] = table["view"].fillna("UNKNOWN")
-    return typed(table)
+    if "view" not in table:
+        table["view"] = "UNKNOWN"
+    return typed(table.reindex(columns=list(COLUMNS)))
 
 
 def read_metadata(folder: Path, source: str) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""The recipes; in a wheel and to importlib.resources they are gen.configs."""

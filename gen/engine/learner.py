@@ -1,0 +1,30 @@
+"""What a job gives to the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor, nn
+
+
+class Learner(nn.Module):
+    """What a job gives to the loop: `trained` modules and a loss. Jobs subclass it in train/."""
+
+    trained: nn.ModuleDict
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        """Losses by name; the loop minimises the sum of those whose name does not begin with `_`."""
+        raise NotImplementedError
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless batches for one rank from micro-batch number `start` onwards."""
+        raise NotImplementedError
+
+    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Figures on held-out data; pictures go into `folder`. Main process only."""
+        return {}
+
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """Write the averaged modules as a folder that people can load."""
+        raise NotImplementedError

@@ -1,0 +1,112 @@
+"""cxr-sample: radiographs from a prompt, from a table of prompts, or the demo."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gen.errors import UserError, exit_on_user_error
+
+from .request import Request, expand, read_table
+from .run import DICOM_SUFFIX, Device, Dtype, draw, load_pipeline
+
+# torch and its kin take seconds to import, so the functions that draw import them
+app = typer.Typer(
+    help="Draw synthetic chest radiographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+SUFFIXES = {"png": ".png", "dicom": DICOM_SUFFIX}
+
+Out = Annotated[Path, typer.Option(help="folder to write into; the same command again goes on where it was stopped")]
+Model = Annotated[str | None, typer.Option(help="model folder or hub id; the shipped model if left out")]
+Revision = Annotated[str | None, typer.Option(help="commit or tag of a hub model")]
+Steps = Annotated[int | None, typer.Option(help="sampling steps; the model's own number if left out")]
+OnDevice = Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")]
+InDtype = Annotated[Dtype, typer.Option(help="precision; auto is float16 on a GPU, float32 on a CPU")]
+
+
+@app.command()
+def image(
+    out: Out,
+    prompt: Annotated[str, typer.Option(help="what to draw, in words")] = "",
+    table: Annotated[
+        Path | None, typer.Option(help="CSV of prompts: column prompt, and if wanted view, sex, age, findings, n, seed")
+    ] = None,
+    view: Annotated[str | None, typer.Option(help="PA, AP, AP SUPINE or LATERAL")] = None,
+    sex: Annotated[str | None, typer.Option(help="M or F")] = None,
+    age: Annotated[float | None, typer.Option(help="years")] = None,
+    n: Annotated[int, typer.Option(help="images a prompt")] = 1,
+    seed: Annotated[int, typer.Option(help="of the first image; the next one has the next")] = 0,
+    steps: Steps = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="how closely to follow the prompt; 1 is plain and twice as fast")
+    ] = None,
+    model: Model = None,
+    revision: Revision = None,
+    batch_size: Annotated[int, typer.Option(help="images drawn at once; changes the speed, not the images")] = 8,
+    format_: Annotated[Literal["png", "dicom"], typer.Option("--format", help="file format")] = "png",
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+) -> None:
+    """Draw radiographs from a prompt or a table of prompts, with a manifest.
+
+    Options such as --view and --n fill in what a table's row leaves out. Every file is marked as synthetic.
+    """
+    _check_numbers(batch_size=batch_size, steps=steps, guidance=guidance)
+    defaults = Request(prompt, view, sex, age, n=n)
+    items = expand(_requests(defaults, table), seed, _suffix(format_))
+    draw(load_pipeline(model, revision, device, dtype), items, out, steps, guidance, batch_size)
+    typer.echo(f"{len(items)} synthetic radiographs and manifest.csv are in {out}")
+
+
+@app.command()
+def demo(
+    out: Out,
+    seed: Annotated[int, typer.Option(help="of the first image; the next one has the next")] = 0,
+    steps: Steps = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+) -> None:
+    """Draw two radiographs for each of twelve prompts, a labelled contact sheet and an HTML page."""
+    from .demo import draw_demo
+
+    _check_numbers(steps=steps)
+    sheet, page = draw_demo(load_pipeline(model, revision, device, dtype), out, steps, seed)
+    typer.echo(f"Look at {sheet}\nor open {page}")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    with exit_on_user_error():
+        app()
+
+
+def _requests(defaults: Request, table: Path | None) -> list[Request]:
+    if (table is None) == (defaults.prompt == ""):
+        raise UserError("give either --prompt TEXT or --table FILE.csv")
+    return [defaults] if table is None else read_table(table, defaults)
+
+
+def _suffix(format_: str) -> str:
+    if format_ == "dicom" and find_spec("pydicom") is None:
+        raise UserError("--format dicom needs pydicom; install it with: pip install 'cxr-gen[dicom]'")
+    return SUFFIXES[format_]
+
+
+def _check_numbers(batch_size: int = 1, steps: int | None = None, guidance: float | None = None) -> None:
+    for name, value in (("batch-size", batch_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: at least 1")
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise UserError(f"--guidance {guidance}: a number from 0; 1 switches guidance off")
+
+
+if __name__ == "__main__":
+    main()

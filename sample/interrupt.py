@@ -1,0 +1,34 @@
+"""Ending a long run at a good moment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Remembers a Ctrl-C or a SIGTERM inside its `with`, so that the batch at hand is finished; a second one kills."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> Interrupt:
+        self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, action in self._before.items():
+            signal.signal(number, action)
+
+    def check(self, done: str) -> None:
+        """End the process with the shell's code for the signal, if one has come."""
+        if self.signal:
+            print(f"interrupted: {done}; the same command goes on from here", file=sys.stderr, flush=True)
+            raise SystemExit(128 + self.signal)
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)

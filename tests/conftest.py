@@ -1,0 +1,54 @@
+"""A whole text-to-radiograph model at 32 px: the real classes, with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+RESOLUTION = 32
+
+
+def _random_pipeline():
+    import torch
+
+    from gen.config import DiffusionConfig, TextConfig, UNetConfig
+    from gen.data.compose import prompt_corpus
+    from gen.models.codec import LatentCodec
+    from gen.models.denoiser import build_denoiser
+    from gen.models.text import build_text_encoder, train_tokenizer
+    from gen.objectives.diffusion import DiffusionObjective
+    from gen.pipeline import CXRPipeline
+    from gen.tasks import TASKS
+
+    codec = LatentCodec(latent_channels=4, block_out_channels=(8, 8, 16), layers_per_block=(0, 1, 1))
+    text = build_text_encoder(
+        TextConfig(width=32, layers=1, heads=2, max_tokens=32), train_tokenizer(prompt_corpus(500))
+    )
+    unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
+    denoiser = build_denoiser(unet, 4, RESOLUTION // codec.downsample_factor, text.width)
+    # an untrained output layer is zero, and would make every prompt look the same
+    torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.1)
+    diffusion = DiffusionObjective(DiffusionConfig(prediction="v_prediction", schedule="scaled_linear"))
+    task = TASKS["text"](text)
+    return CXRPipeline.from_modules(codec.eval(), task.eval(), denoiser.eval(), diffusion.scheduler, RESOLUTION)
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline_dir(tmp_path_factory) -> Path:
+    """A saved model folder; the same weights in every session."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _random_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_pipeline(tiny_pipeline_dir):
+    """A fresh pipeline of that folder; a test may change it."""
+    from gen.pipeline import CXRPipeline
+
+    return CXRPipeline.from_pretrained(tiny_pipeline_dir)
