@@ -53,7 +53,7 @@ $(BIN)/python:
 $(READY): pyproject.toml | $(BIN)/python
 	@echo "Installing cxr-gen and its packages into .venv (the first time some minutes, several GB)"
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv || true
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e '.[dev]' \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e '.[dev]' \
 		|| { echo "uv could not install; trying pip$(if $(TORCH_BACKEND), (which ignores TORCH_BACKEND))"; \
 		     $(BIN)/python -m pip install --quiet -e '.[dev]'; }
 	@touch $@

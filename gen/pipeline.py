@@ -109,7 +109,7 @@ class CXRPipeline(DiffusionPipeline):
         if not index.is_file():
             raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
         if json.loads(index.read_text())["_class_name"] == cls.__name__:
-            pipeline = super().from_pretrained(str(folder), torch_dtype=torch_dtype, use_safetensors=True)
+            pipeline = super().from_pretrained(str(folder), dtype=torch_dtype, use_safetensors=True)
         else:
             pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
         pipeline.model_hash = weights_hash(folder)

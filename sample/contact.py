@@ -15,6 +15,8 @@ LINE = 1.3  # line height, font sizes
 PAGE, INK, FAINT = 24, 235, 150  # grey values
 LABEL_LINES = 2
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 @dataclass(frozen=True)
 class Group:
@@ -72,7 +74,7 @@ def wrap(text: str, size: int, width: int, lines: int) -> list[str]:
     return [_cut(line, font, width) for line in broken]
 
 
-def _cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _cut(line: str, font: Font, width: int) -> str:
     if font.getlength(line) <= width:
         return line
     line = line.removesuffix(" ...")
@@ -85,5 +87,5 @@ def _height(size: int) -> int:
     return round(size * LINE)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)

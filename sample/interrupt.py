@@ -23,7 +23,7 @@ class Interrupt:
         for number, action in self._before.items():
             signal.signal(number, action)
 
-    def check(self, done: str) -> None:
+    def end(self, done: str) -> None:
         """End the process with the shell's code for the signal, if one has come."""
         if self.signal:
             print(f"interrupted: {done}; the same command goes on from here", file=sys.stderr, flush=True)

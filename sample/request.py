@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +57,8 @@ def expand(requests: Sequence[Request], first_seed: int, suffix: str) -> list[It
 
     Numbers and names follow from the order of the requests alone, so that a resumed run finds its files.
     """
+    if first_seed < 0:
+        raise UserError(f"seed={first_seed}: at least 0")
     items: list[Item] = []
     for request in requests:
         prompt = _checked_prompt(request)
@@ -130,7 +132,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [_row(path, number, header, cells) for number, cells in enumerate(lines[1:], start=1)]
 
 
-def _lines(file: object) -> Iterator[list[str]]:
+def _lines(file: Iterable[str]) -> Iterator[list[str]]:
     return (cells for cells in csv.reader(file) if any(cell.strip() for cell in cells))
 
 

@@ -42,6 +42,7 @@ def load_pipeline(
         dtype = "float16" if device == "cuda" else "float32"
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # its report on the pooler, which no denoiser uses, fills a page
     pipeline = CXRPipeline.from_pretrained(model or DEFAULT_MODEL, revision, torch_dtype=getattr(torch, dtype))
     return pipeline.to(device)
 
@@ -73,8 +74,10 @@ def draw(
             rows |= _draw_batch(pipeline, batch, out, settings)
             write_manifest(out, [rows[item.name] for item in items if item.name in rows])
             bar.update(len(batch))
-            if len(rows) < len(items):
-                interrupt.check(f"{len(rows)} of {len(items)} images are done")
+            if interrupt.signal:
+                break
+    if len(rows) < len(items):
+        interrupt.end(f"{len(rows)} of {len(items)} images are done")
     return [rows[item.name] for item in items]
 
 

@@ -64,8 +64,8 @@ def test_wheel_has_one_import_root(names):
 @pytest.mark.parametrize("folder", SOURCES)
 def test_wheel_has_every_source(names, folder):
     mount = "gen" if folder == "gen" else f"gen/{folder}"
-    kinds = {".py", ".yaml"}
-    files = {path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).rglob("*") if path.suffix in kinds}
+    paths = (path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file())
+    files = {path.as_posix() for path in paths if "__pycache__" not in path.parts and not path.name.startswith(".")}
     assert files and {f"{mount}/{file}" for file in files} - names == set()
 
 

@@ -187,6 +187,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
         self.autoencoder.encoder.conv_out.bias[channels:] = -6.0  # a narrow posterior to begin with
+        if self.config.kind == "kl":  # its 1 x 1 layer would mix that into the mean
+            nn.init.dirac_(self.autoencoder.quant_conv.weight)
+            nn.init.zeros_(self.autoencoder.quant_conv.bias)
 
     def _per_channel(self, values: Tensor) -> Tensor:
         return values.to(self.dtype)[None, :, None, None]

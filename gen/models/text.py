@@ -13,6 +13,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
+    BertTokenizer,
     CLIPTextModel,
     PretrainedConfig,
     PreTrainedModel,
@@ -93,16 +94,17 @@ def load_text_encoder(
     local = Path(model).exists()
     if not local and revision is None:
         raise UserError(f"text.model={model}: not a folder here; for a hub model also give text.revision=COMMIT_HASH")
+    beside = "tokenizer" if local and (Path(model) / "tokenizer").is_dir() else subfolder
     try:
         values, _ = PretrainedConfig.get_config_dict(model, subfolder=subfolder, revision=revision)
+        kind = values.get("model_type")
+        if kind not in ENCODERS:
+            raise UserError(f"text.model={model}: encoder type {kind!r} is not one of {', '.join(ENCODERS)}")
+        encoder = ENCODERS[kind].from_pretrained(model, subfolder=subfolder, revision=revision, use_safetensors=True)
+        reader = BertTokenizer if kind == "cxr-bert" else AutoTokenizer
+        tokenizer = reader.from_pretrained(model, subfolder=beside, revision=revision)
     except OSError as error:
-        raise UserError(f"text.model={model}: no encoder there ({str(error).splitlines()[0]})") from None
-    kind = values.get("model_type")
-    if kind not in ENCODERS:
-        raise UserError(f"text.model={model}: encoder type {kind!r} is not one of {', '.join(ENCODERS)}")
-    encoder = ENCODERS[kind].from_pretrained(model, subfolder=subfolder, revision=revision, use_safetensors=True)
-    beside = "tokenizer" if local and (Path(model) / "tokenizer").is_dir() else subfolder
-    tokenizer = AutoTokenizer.from_pretrained(model, subfolder=beside, revision=revision)
+        raise UserError(f"text.model={model}: no usable encoder there ({str(error).splitlines()[0]})") from None
     return TextEncoder(encoder, tokenizer, min(max_tokens, tokenizer.model_max_length))
 
 

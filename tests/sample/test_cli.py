@@ -140,6 +140,7 @@ def test_bad_tables(draw, tmp_path, table, words):
         (("--prompt", "x", "--view", "LL"), "view=LL: one of"),
         (("--prompt", "x", "--age", "-3"), "age=-3"),
         (("--prompt", "x", "--n", "0"), "n=0"),
+        (("--prompt", "x", "--seed", "-1"), "seed=-1"),
         (("--prompt", "x", "--steps", "0"), "--steps 0"),
         (("--prompt", "x", "--guidance", "nan"), "--guidance nan"),
         (("--prompt", "x", "--batch-size", "0"), "--batch-size 0"),

@@ -1,0 +1,66 @@
+"""Augmentation: small, repeatable, and never a mirror image."""
+
+import pytest
+import torch
+
+from gen.data import augment as module
+from gen.data.augment import augment
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def blob(row, column, side=64):
+    """One bright spot."""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return (2 * torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 18.0) - 1)[None]
+
+
+def centre(image):
+    weight = (image[0] + 1).clamp_min(0)
+    side = torch.arange(image.shape[-1], dtype=torch.float32)
+    return (weight.sum(1) @ side / weight.sum()).item(), (weight.sum(0) @ side / weight.sum()).item()
+
+
+def test_shape_range_and_repeatability():
+    image = torch.rand(1, 40, 40, generator=generator(0)) * 2 - 1
+    outputs = [augment(image, generator(seed)) for seed in (1, 1, 2)]
+    assert outputs[0].shape == image.shape and outputs[0].dtype == image.dtype
+    assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
+    assert not torch.equal(outputs[0], image)
+    assert all(-1 <= output.min() and output.max() <= 1 for output in outputs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_spot_stays_on_its_side_and_near_its_place(seed):
+    row, column = centre(augment(blob(20, 14), generator(seed)))
+    assert abs(row - 20) < 6 and abs(column - 14) < 6
+
+
+def test_geometry_reaches_its_limits_and_not_beyond(monkeypatch):
+    """With one change at a time: a full shift moves by 3 % of the side, a full scale by 5 % of the distance."""
+    image = blob(20, 14)
+    for name in ("MAX_ROTATION", "MAX_SHIFT", "MAX_SCALE", "MAX_LOG_GAMMA"):
+        monkeypatch.setattr(module, name, 0.0)
+    torch.testing.assert_close(augment(image, generator(0)), image, atol=1e-5, rtol=0)
+    draws = 2 * torch.rand(5, generator=generator(3)) - 1
+    monkeypatch.setattr(module, "MAX_SHIFT", 0.1)
+    row, column = centre(augment(image, generator(3)))
+    assert column - 14 == pytest.approx(6.4 * draws[1].item(), abs=0.6)
+    assert row - 20 == pytest.approx(6.4 * draws[2].item(), abs=0.6)
+
+
+def test_contrast_keeps_black_white_and_order(monkeypatch):
+    for name in ("MAX_ROTATION", "MAX_SHIFT", "MAX_SCALE"):
+        monkeypatch.setattr(module, name, 0.0)
+    ramp = torch.linspace(-1, 1, 64).expand(1, 64, 64).contiguous()
+    output = augment(ramp, generator(5))[0, 32]
+    gamma = torch.exp(module.MAX_LOG_GAMMA * (2 * torch.rand(5, generator=generator(5)) - 1)[4])
+    torch.testing.assert_close(output, 2 * ((ramp[0, 32] + 1) / 2) ** gamma - 1, atol=1e-4, rtol=0)
+    assert output[0] == -1 and output[-1] == 1 and (output.diff() > 0).all()
+
+
+def test_new_edges_are_black():
+    outputs = torch.stack([augment(torch.ones(1, 32, 32), generator(seed)) for seed in range(10)])
+    assert outputs.min() == -1 and outputs[..., 8:24, 8:24].min() == 1

@@ -1,0 +1,65 @@
+"""Every task: from a batch to a condition. A new task is a row in `TASK_BATCHES`."""
+
+import pytest
+import torch
+
+from gen.config import TaskConfig, TextConfig
+from gen.models.text import build_text_encoder, train_tokenizer
+from gen.tasks import TASKS
+
+PROMPTS = ["PA chest radiograph.", "AP chest radiograph of a child with pneumonia."]
+TASK_BATCHES = {"text": {"prompt": PROMPTS, "key": ["a", "b"]}}
+
+
+def encoder():
+    config = TextConfig(width=16, layers=1, heads=2, max_tokens=16)
+    return build_text_encoder(config, train_tokenizer(PROMPTS))
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    torch.manual_seed(0)
+    made = TASKS[request.param](encoder()).eval()
+    return made, TASK_BATCHES[request.param]
+
+
+def test_names_and_configs_agree():
+    assert set(TASKS) == set(TASK_BATCHES) == set(TaskConfig.model_fields["name"].annotation.__args__)
+
+
+@torch.no_grad()
+def test_condition_has_a_row_a_sample(task):
+    module, batch = task
+    condition = module(batch)
+    assert set(module.columns) <= set(batch)
+    assert condition.tokens.shape[:2] == condition.mask.shape == condition.null_mask.shape
+    assert condition.null_tokens.shape == condition.tokens.shape and len(condition.tokens) == 2
+    channels = module.spatial_channels(4)
+    assert channels == (0 if condition.spatial is None else condition.spatial.shape[1])
+
+
+@torch.no_grad()
+def test_a_row_does_not_depend_on_its_batch(task):
+    module, batch = task
+    both = module(batch)
+    second = module({name: values[1:] for name, values in batch.items()})
+    torch.testing.assert_close(both.tokens[1:], second.tokens, atol=1e-5, rtol=0)
+    assert torch.equal(both.mask[1:], second.mask)
+
+
+@torch.no_grad()
+def test_null_of_text_is_the_empty_prompt():
+    torch.manual_seed(0)
+    module = TASKS["text"](encoder()).eval()
+    condition = module({"prompt": PROMPTS})
+    empty, mask = module.text([""])
+    torch.testing.assert_close(condition.null().tokens, empty.expand(2, -1, -1), atol=1e-5, rtol=0)
+    assert torch.equal(condition.null().mask, mask.expand(2, -1)) and mask.sum() == 2
+    given, _ = module.text(PROMPTS)
+    torch.testing.assert_close(condition.tokens, given, atol=1e-5, rtol=0)
+
+
+def test_null_is_trained_with_the_encoder():
+    module = TASKS["text"](encoder())
+    module({"prompt": PROMPTS}).null().tokens.square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
