@@ -1,4 +1,4 @@
-"""Every configuration model, and the way from a YAML file and `key.path=value` overrides to one of them."""
+"""From a YAML file and `key.path=value` overrides to a checked config, and back."""
 
 from __future__ import annotations
 
@@ -6,185 +6,15 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from gen.errors import UserError
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from gen.schema import Strict
 
 T = TypeVar("T", bound=Strict)
-
-
-class DataConfig(Strict):
-    """Where the radiographs are and how they become tensors."""
-
-    index: Path = Field(description="index table written by cxr-index, Parquet or CSV")
-    moments: Path | None = Field(None, description="moments store written by train/encode.py; None trains on pixels")
-    resolution: int = Field(gt=0, description="side of the square image, pixels")
-    may_ship_only: bool = Field(False, description="use only rows whose licence lets trained weights be shared")
-    workers: int = Field(0, ge=0, description="data loading processes per rank")
-
-
-class CodecConfig(Strict):
-    """Shape of the image codec (gen.models.codec.LatentCodec)."""
-
-    kind: Literal["dc", "kl", "vq"] = Field("dc", description="deep-compression, Gaussian AutoencoderKL or VQ")
-    latent_channels: int = Field(description="channels of the latent")
-    block_out_channels: tuple[int, ...] = Field(description="widths, finest level first")
-    layers_per_block: tuple[int, ...] = Field(description="residual blocks a level; kl and vq use the first")
-    patch: int = Field(1, description="pixels folded into channels before the first layer, a side")
-    linear_skip: bool = Field(False, description="principal-component path beside the trunk")
-    whitening_power: float = Field(1.0, ge=0, le=1, description="0 one scale for all channels, 1 unit variance in each")
-    num_vq_embeddings: int = Field(256, description="codebook size (vq)")
-
-
-class CodecLossConfig(Strict):
-    """Weights of the codec's loss terms; 0 leaves a term out."""
-
-    l1: float = Field(1.0, description="mean absolute error")
-    gradient: float = Field(0.5, description="mean absolute error of image gradients")
-    ssim: float = Field(0.1, description="1 - structural similarity")
-    kl: float = Field(1e-3, description="mean Kullback-Leibler divergence a latent element to N(0, 1)")
-    codebook: float = Field(1.0, description="vector-quantisation loss (vq)")
-    perceptual: float = Field(0.0, description="LPIPS distance; needs its weights on this machine")
-    adversarial: float = Field(0.0, description="least-squares adversarial loss of a patch discriminator")
-
-
-class TextConfig(Strict):
-    """The text encoder: a small one trained here, or any Hugging Face encoder."""
-
-    model: str | None = Field(None, description="hub id or folder of a Hugging Face encoder; None builds the small one")
-    revision: str | None = Field(None, description="commit hash on the hub; required with a hub id")
-    subfolder: str = Field("", description="folder of the encoder inside the model")
-    trainable: bool = Field(True, description="train the encoder's weights too")
-    lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters (extra [lora])")
-    max_tokens: int = Field(64, gt=0, description="tokens a prompt; longer prompts are cut")
-    width: int = Field(192, description="width of the small encoder")
-    layers: int = Field(3, description="layers of the small encoder")
-    heads: int = Field(4, description="attention heads of the small encoder")
-
-
-class UNetConfig(Strict):
-    """diffusers UNet2DConditionModel."""
-
-    kind: Literal["unet"] = "unet"
-    block_out_channels: tuple[int, ...] = Field(description="widths, finest level first")
-    layers_per_block: int = Field(2, description="residual blocks a level")
-    attention_levels: tuple[bool, ...] = Field(description="cross- and self-attention at each level")
-    head_channels: int = Field(64, description="channels of an attention head")
-    guidance_channels: int = Field(0, ge=0, description="channels of an embedded guidance scale (distilled models)")
-    gradient_checkpointing: bool = Field(False, description="trade time for memory in training")
-
-
-class TransformerConfig(Strict):
-    """A DiT-type transformer with cross-attention (diffusers PixArtTransformer2DModel)."""
-
-    kind: Literal["transformer"] = "transformer"
-    layers: int = Field(description="transformer blocks")
-    heads: int = Field(description="attention heads a block")
-    head_channels: int = Field(64, description="channels of an attention head")
-    patch: int = Field(1, description="latent positions folded into a token, a side")
-    gradient_checkpointing: bool = Field(False, description="trade time for memory in training")
-
-
-DenoiserConfig = Annotated[UNetConfig | TransformerConfig, Field(discriminator="kind")]
-
-
-class TaskConfig(Strict):
-    """Which task, and how its condition is dropped for guidance."""
-
-    name: Literal["text"] = "text"
-    drop: float = Field(0.1, ge=0, le=1, description="probability that a sample's condition is replaced by the null")
-
-
-class DiffusionConfig(Strict):
-    """The diffusion objective."""
-
-    prediction: Literal["epsilon", "v_prediction", "sample"] = Field(description="what the denoiser predicts")
-    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(description="noise schedule")
-    steps: int = Field(1000, description="training time steps T")
-    beta_start: float = Field(0.00085, description="first beta (linear schedules)")
-    beta_end: float = Field(0.012, description="last beta (linear schedules)")
-    zero_terminal_snr: bool = Field(False, description="rescale the schedule to zero signal at T (arXiv 2305.08891)")
-    min_snr_gamma: float | None = Field(None, description="min-SNR loss weighting (arXiv 2303.09556); None is uniform")
-    offset_noise: float = Field(0.0, description="standard deviation of a per-channel constant added to the noise")
-
-    @model_validator(mode="after")
-    def _solvable(self) -> DiffusionConfig:
-        if self.zero_terminal_snr and self.prediction == "epsilon":
-            raise ValueError("zero_terminal_snr needs prediction v_prediction or sample: pure noise says nothing of z0")
-        return self
-
-
-class TrainConfig(Strict):
-    """The loop."""
-
-    steps: int = Field(gt=0, description="optimizer steps")
-    batch_size: int = Field(gt=0, description="samples a rank and micro-step")
-    accumulation: int = Field(1, ge=1, description="micro-steps an optimizer step")
-    learning_rate: float = Field(gt=0, description="peak learning rate")
-    lr_schedule: Literal["constant", "cosine"] = Field(description="after the warm-up")
-    warmup_steps: int = Field(0, ge=0, description="linear warm-up, optimizer steps")
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW moments")
-    clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, warmed up")
-    mixed_precision: Literal["no", "fp16", "bf16"] = Field("no", description="autocast type")
-    seed: int = Field(0, description="of every random draw")
-    checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
-    log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")
-    validate_every: int = Field(0, ge=0, description="optimizer steps between validations; 0 only at the end")
-    trackers: tuple[Literal["wandb", "tensorboard"], ...] = Field((), description="besides metrics.jsonl")
-    minutes: float | None = Field(None, gt=0, description="wall-clock limit; the schedule then follows the clock")
-
-
-class CodecJob(Strict):
-    """train/vae.py"""
-
-    run: Path = Field(description="folder of states, export and metrics")
-    data: DataConfig
-    codec: CodecConfig
-    loss: CodecLossConfig
-    crop: int = Field(gt=0, description="side of the square training crop, pixels")
-    initialise_from: Path | None = Field(None, description="folder of a codec whose weights start the run")
-    decoder_only: bool = Field(False, description="leave the encoder and its latents as they are")
-    latent_noise: float = Field(
-        0.0, ge=0, description="noise added to whitened latents of half the images, up to this standard deviation"
-    )
-    train: TrainConfig
-
-
-class LatentJob(Strict):
-    """train/ldm.py"""
-
-    run: Path = Field(description="folder of states, export and metrics")
-    data: DataConfig
-    codec: Path = Field(description="folder of a trained codec")
-    text: TextConfig
-    denoiser: DenoiserConfig
-    task: TaskConfig
-    objective: DiffusionConfig
-    train: TrainConfig
-    validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
-    initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
-
-
-class EncodeJob(Strict):
-    """train/encode.py"""
-
-    data: DataConfig
-    codec: Path = Field(description="folder of a trained codec")
-    out: Path = Field(description="folder of the moments store")
-    variants: int = Field(1, ge=1, description="variant 0 is the plain image, the others are augmented")
-    batch_size: int = Field(8, gt=0)
-    seed: int = Field(0, description="of the augmentations")
-
 
 # Fields that may change between two runs of one command without changing what is being trained.
 FREE_FIELDS = {"run", "workers", "checkpoint_every", "log_every", "validate_every", "trackers", "minutes"}

@@ -15,6 +15,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
 from diffusers.utils import BaseOutput
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from gen import seeds
@@ -108,10 +109,13 @@ class CXRPipeline(DiffusionPipeline):
         index = folder / "model_index.json"
         if not index.is_file():
             raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
-        if json.loads(index.read_text())["_class_name"] == cls.__name__:
-            pipeline = super().from_pretrained(str(folder), dtype=torch_dtype, use_safetensors=True)
-        else:
-            pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
+        try:
+            if json.loads(index.read_text())["_class_name"] == cls.__name__:
+                pipeline = super().from_pretrained(str(folder), dtype=torch_dtype, use_safetensors=True)
+            else:
+                pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
+        except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+            raise UserError(f"{folder}: not a usable model ({str(error).splitlines()[0]}); fetch it again") from None
         pipeline.model_hash = weights_hash(folder)
         return pipeline
 

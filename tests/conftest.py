@@ -12,13 +12,13 @@ RESOLUTION = 32
 def _random_pipeline():
     import torch
 
-    from gen.config import DiffusionConfig, TextConfig, UNetConfig
     from gen.data.compose import prompt_corpus
     from gen.models.codec import LatentCodec
     from gen.models.denoiser import build_denoiser
     from gen.models.text import build_text_encoder, train_tokenizer
     from gen.objectives.diffusion import DiffusionObjective
     from gen.pipeline import CXRPipeline
+    from gen.schema import DiffusionConfig, TextConfig, UNetConfig
     from gen.tasks import TASKS
 
     codec = LatentCodec(latent_channels=4, block_out_channels=(8, 8, 16), layers_per_block=(0, 1, 1))
@@ -28,7 +28,7 @@ def _random_pipeline():
     unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
     denoiser = build_denoiser(unet, 4, RESOLUTION // codec.downsample_factor, text.width)
     # an untrained output layer is zero, and would make every prompt look the same
-    torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.1)
+    torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.03)
     diffusion = DiffusionObjective(DiffusionConfig(prediction="v_prediction", schedule="scaled_linear"))
     task = TASKS["text"](text)
     return CXRPipeline.from_modules(codec.eval(), task.eval(), denoiser.eval(), diffusion.scheduler, RESOLUTION)

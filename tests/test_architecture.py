@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
-    ("errors", "files"),
+    ("errors", "files", "schema"),
     ("config",),
     ("seeds",),
     ("models", "data", "objectives"),

@@ -7,17 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gen.config import (
-    CodecJob,
-    DiffusionConfig,
-    EncodeJob,
-    LatentJob,
-    changed_fields,
-    config_hash,
-    load_config,
-    save_config,
-)
+from gen.config import changed_fields, config_hash, load_config, save_config
 from gen.errors import UserError
+from gen.schema import CodecJob, DiffusionConfig, EncodeJob, LatentJob
 
 RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 JOBS = {"train/vae.py": CodecJob, "train/encode.py": EncodeJob, "train/ldm.py": LatentJob}

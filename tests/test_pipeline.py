@@ -21,7 +21,6 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from gen import seeds
-from gen.config import DiffusionConfig, TextConfig, TransformerConfig, UNetConfig
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import build_denoiser
@@ -29,6 +28,7 @@ from gen.models.text import build_text_encoder, train_tokenizer
 from gen.objectives.schedule import build_scheduler
 from gen.pipeline import CXRPipeline
 from gen.provenance import NOTICE
+from gen.schema import DiffusionConfig, TextConfig, TransformerConfig, UNetConfig
 from gen.tasks import TASKS
 
 PROMPT = "PA chest radiograph of a 60-year-old man with cardiomegaly."

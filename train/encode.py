@@ -14,7 +14,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from gen import seeds
-from gen.config import EncodeJob, load_config
+from gen.config import load_config
 from gen.data.augment import augment
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
@@ -22,6 +22,7 @@ from gen.data.moments import MomentsStore, fingerprint
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec, weights_hash
+from gen.schema import EncodeJob
 
 
 def open_store(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset) -> MomentsStore:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from gen.config import LatentJob, load_config
+from gen.config import load_config
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
 from gen.data.dataset import make_dataset, make_loader
 from gen.engine.checkpoint import replace_folder
@@ -25,6 +25,7 @@ from gen.models.loading import load_codec
 from gen.models.text import TextEncoder, build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
+from gen.schema import LatentJob
 from gen.tasks import TASKS
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from gen.config import DataConfig
 from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import appearance_figures, reconstruction_figures
@@ -20,6 +19,7 @@ from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
 from gen.pipeline import CXRPipeline
+from gen.schema import DataConfig
 
 CARD = Path(__file__).parents[1] / "configs" / "model_card.md"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gen.config import CodecJob, load_config
+from gen.config import load_config
 from gen.data.dataset import CXRDataset, make_dataset, make_loader
 from gen.engine.figures import reconstruction_figures
 from gen.engine.learner import Learner
@@ -18,6 +18,7 @@ from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
 from gen.objectives.reconstruction import ReconstructionLoss
+from gen.schema import CodecJob
 
 WHITENING_IMAGES = 512
 PRINCIPAL_COMPONENT_IMAGES = 256

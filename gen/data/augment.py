@@ -17,14 +17,13 @@ def augment(image: Tensor, generator: torch.Generator) -> Tensor:
     """Rotate, shift, scale and change the contrast curve a little. Shapes: [1, H, W] in [-1, 1] -> the same."""
     angle, dx, dy, zoom, gamma = (2 * torch.rand(5, generator=generator) - 1).tolist()
     side = image.shape[-1]
-    moved = affine(
-        image,
+    # as brightness, whose zero is black: torchvision blends any other fill into a grey line along the new edge
+    brightness = affine(
+        (image + 1) / 2,
         angle=MAX_ROTATION * angle,
         translate=[MAX_SHIFT * side * dx, MAX_SHIFT * side * dy],
         scale=1 + MAX_SCALE * zoom,
         shear=[0.0, 0.0],
         interpolation=InterpolationMode.BILINEAR,
-        fill=[-1.0],
     )
-    brightness = (moved + 1) / 2
     return 2 * brightness.clamp(0, 1) ** (2.718281828 ** (MAX_LOG_GAMMA * gamma)) - 1

@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gen import seeds
-from gen.config import DataConfig
 from gen.data.images import prepare
 from gen.data.index import read_index
 from gen.data.moments import MomentsStore, image_keys
 from gen.data.prompts import prompt_from_row
 from gen.errors import UserError
+from gen.schema import DataConfig
 
 CONDITION_COLUMNS = ("view", "sex", "age", "findings")
 

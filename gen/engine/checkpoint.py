@@ -12,8 +12,9 @@ import yaml
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from gen.config import Strict, changed_fields, save_config
+from gen.config import changed_fields, save_config
 from gen.errors import UserError
+from gen.schema import Strict
 
 KEPT_STATES = 2
 

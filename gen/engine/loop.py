@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gen import seeds
-from gen.config import Strict, TrainConfig
 from gen.engine import checkpoint, metrics
 from gen.engine.ema import EMA
 from gen.engine.learner import Learner
 from gen.engine.preemption import Preemption
 from gen.errors import UserError
+from gen.schema import Strict, TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:

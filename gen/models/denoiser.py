@@ -8,8 +8,8 @@ import torch
 from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from gen.config import DenoiserConfig, TransformerConfig, UNetConfig
 from gen.models.condition import Condition
+from gen.schema import DenoiserConfig, TransformerConfig, UNetConfig
 
 Backbone = UNet2DConditionModel | PixArtTransformer2DModel
 

@@ -16,22 +16,22 @@ from gen.models.text import load_text_encoder
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
 
 
-def load_codec(folder: str | Path) -> LatentCodec:
+def load_codec(folder: str | Path, dtype: torch.dtype = torch.float32) -> LatentCodec:
     """A codec from a folder saved by train/vae.py, a pipeline's `codec/`, or a diffusers AutoencoderKL `vae/`."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no codec here (config.json is missing); train one with train/vae.py")
     try:
         if '"AutoencoderKL"' in (folder / "config.json").read_text():
-            return LatentCodec.from_autoencoder(AutoencoderKL.from_pretrained(folder, use_safetensors=True))
-        return LatentCodec.from_pretrained(folder, use_safetensors=True)
+            return LatentCodec.from_autoencoder(AutoencoderKL.from_pretrained(folder, use_safetensors=True)).to(dtype)
+        return LatentCodec.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: not a usable codec ({str(error).splitlines()[0]})") from None
 
 
 def load_stable_diffusion(folder: Path, dtype: torch.dtype) -> dict:
     """Arguments of a pipeline from a Stable-Diffusion-format folder, such as RoentGen's."""
-    codec = load_codec(folder / "vae").to(dtype)
+    codec = load_codec(folder / "vae", dtype)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
     if unet.config.in_channels != codec.config.latent_channels:
         raise UserError(f"{folder}: its UNet takes {unet.config.in_channels} channels; only text-to-image models load")

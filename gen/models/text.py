@@ -23,8 +23,8 @@ from transformers import (
     T5EncoderModel,
 )
 
-from gen.config import TextConfig
 from gen.errors import UserError
+from gen.schema import TextConfig
 
 # model_type in a checkpoint's config.json -> the plain class of its encoder. CXR-BERT's own class is a BertModel with
 # a projection head that a denoiser does not use, so it loads without any remote code.
@@ -100,7 +100,11 @@ def load_text_encoder(
         kind = values.get("model_type")
         if kind not in ENCODERS:
             raise UserError(f"text.model={model}: encoder type {kind!r} is not one of {', '.join(ENCODERS)}")
-        encoder = ENCODERS[kind].from_pretrained(model, subfolder=subfolder, revision=revision, use_safetensors=True)
+        # without the pooling layer of the BERT family, which nothing here uses
+        pooling = {"add_pooling_layer": False} if issubclass(ENCODERS[kind], BertModel | RobertaModel) else {}
+        encoder = ENCODERS[kind].from_pretrained(
+            model, subfolder=subfolder, revision=revision, use_safetensors=True, **pooling
+        )
         reader = BertTokenizer if kind == "cxr-bert" else AutoTokenizer
         tokenizer = reader.from_pretrained(model, subfolder=beside, revision=revision)
     except OSError as error:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gen.config import DiffusionConfig
 from gen.objectives import schedule
+from gen.schema import DiffusionConfig
 
 
 class DiffusionObjective:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from gen.config import CodecLossConfig
 from gen.errors import UserError
+from gen.schema import CodecLossConfig
 
 
 class ReconstructionLoss(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from gen.config import DiffusionConfig
+from gen.schema import DiffusionConfig
 
 
 def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:

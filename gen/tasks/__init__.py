@@ -5,7 +5,7 @@ A task is an `nn.Module` with
 - `spatial_channels(latent_channels)`: channels concatenated to the noisy latent,
 - `forward(batch) -> Condition`: used unchanged by training and by sampling.
 
-To add one: a file here, a line in `TASKS`, its name in `gen.config.TaskConfig`, a YAML, a row in tests/tasks.
+To add one: a file here, a line in `TASKS`, its name in `gen.schema.TaskConfig`, a YAML, a row in tests/tasks.
 """
 
 from gen.tasks.text import TextTask

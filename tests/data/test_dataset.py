@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from gen.config import DataConfig
 from gen.data.dataset import CXRDataset, StepBatches, collate, load_rows, make_dataset, make_loader
 from gen.data.images import prepare
 from gen.data.index import write_index
 from gen.data.moments import MomentsStore, image_keys
 from gen.errors import UserError
+from gen.schema import DataConfig
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def test_a_later_start_skips_batches(start):
 def test_the_whole_order_does_not_depend_on_the_number_of_ranks():
     alone = [pair for batch in take(StepBatches(13, 6, 0), 4) for pair in batch]
     together = [take(StepBatches(13, 3, 0, rank, 2), 4) for rank in range(2)]
-    assert sorted(sum((batch for stream in together for batch in stream), start=[]), key=lambda p: p[1]) == alone
+    pairs = [pair for stream in together for batch in stream for pair in batch]
+    assert sorted(pairs, key=lambda pair: pair[1]) == alone
 
 
 def test_samples_have_pixels_prompt_and_attributes(rows):

@@ -62,7 +62,8 @@ def test_a_killed_writer_leaves_what_it_did_not_finish_pending(tmp_path):
 import os, signal, sys
 import numpy as np
 from gen.data.moments import MomentsStore
-store = MomentsStore.create({str(tmp_path)!r} and __import__("pathlib").Path({str(tmp_path)!r}), {KEYS!r}, {SHAPE!r}, "m")
+from pathlib import Path
+store = MomentsStore.create(Path({str(tmp_path)!r}), {KEYS!r}, {SHAPE!r}, "m")
 store.write(0, np.full({SHAPE!r}, 4.0))
 class Killer:
     def __array__(self, dtype=None, copy=None):

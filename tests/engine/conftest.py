@@ -9,10 +9,10 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 
-from gen.config import TrainConfig
 from gen.data.dataset import StepBatches
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
+from gen.schema import TrainConfig
 
 POINTS = 16
 

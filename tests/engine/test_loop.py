@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from gen.config import TrainConfig
 from gen.engine.checkpoint import states
 from gen.engine.loop import learning_rate
 from gen.errors import UserError
+from gen.schema import TrainConfig
 
 
 def lines(loop, kind="loss"):

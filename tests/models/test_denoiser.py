@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import LatentConsistencyModelPipeline
 
-from gen.config import TransformerConfig, UNetConfig
 from gen.models.condition import Condition
 from gen.models.denoiser import build_denoiser, guidance_embedding
+from gen.schema import TransformerConfig, UNetConfig
 
 CONFIGS = {
     "unet": UNetConfig(

@@ -14,9 +14,9 @@ from transformers import (
     T5EncoderModel,
 )
 
-from gen.config import TextConfig
 from gen.errors import UserError
 from gen.models.text import build_text_encoder, load_text_encoder, merged, train_tokenizer
+from gen.schema import TextConfig
 
 CORPUS = [
     "PA chest radiograph of a 60-year-old man. No acute findings.",

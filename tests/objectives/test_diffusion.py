@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from gen.config import DiffusionConfig
 from gen.objectives import schedule
 from gen.objectives.diffusion import DiffusionObjective
+from gen.schema import DiffusionConfig
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)

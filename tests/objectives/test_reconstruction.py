@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from gen.config import CodecLossConfig
 from gen.objectives.reconstruction import ReconstructionLoss, gradient_difference, kl_divergence, psnr
+from gen.schema import CodecLossConfig
 
 NOTHING = {"l1": 0.0, "gradient": 0.0, "ssim": 0.0, "kl": 0.0, "codebook": 0.0}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from gen.config import DiffusionConfig
 from gen.objectives import schedule
+from gen.schema import DiffusionConfig
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)

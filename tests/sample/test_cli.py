@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -163,6 +164,15 @@ def test_model_that_is_none(cxr_sample, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = cxr_sample("image", "--prompt", "x", "--model", tmp_path / "empty", "--out", tmp_path / "set")
     assert code == 2 and "model_index.json is missing" in err and err.count("\n") == 1
+    assert not (tmp_path / "set").exists()
+
+
+def test_truncated_weights(cxr_sample, tiny_pipeline_dir, tmp_path):
+    shutil.copytree(tiny_pipeline_dir, tmp_path / "model")
+    (weights,) = (tmp_path / "model/unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:5000])
+    code, _, err = cxr_sample("image", "--prompt", "x", "--model", tmp_path / "model", "--out", tmp_path / "set")
+    assert code == 2 and "not a usable model" in err and "unet" in err
     assert not (tmp_path / "set").exists()
 
 

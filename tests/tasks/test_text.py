@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gen.config import TaskConfig, TextConfig
 from gen.models.text import build_text_encoder, train_tokenizer
+from gen.schema import TaskConfig, TextConfig
 from gen.tasks import TASKS
 
 PROMPTS = ["PA chest radiograph.", "AP chest radiograph of a child with pneumonia."]
