@@ -25,7 +25,7 @@ from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 from gen.models.loading import download, load_stable_diffusion, weights_hash
-from gen.models.text import TextEncoder, drop_pooler, merged
+from gen.models.text import TextEncoder, drop_pooler, load_text_encoder, merged
 from gen.provenance import SynthesisRecord
 from gen.tasks import TASKS
 
@@ -111,7 +111,10 @@ class CXRPipeline(DiffusionPipeline):
             raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
         try:
             if json.loads(index.read_text())["_class_name"] == cls.__name__:
-                pipeline = super().from_pretrained(str(folder), dtype=torch_dtype, use_safetensors=True)
+                # loaded here, for diffusers would add a BERT's pooling layer with random weights, and say so at length
+                text = load_text_encoder(folder, subfolder="text_encoder").model.to(torch_dtype)
+                options = {"dtype": torch_dtype, "use_safetensors": True}
+                pipeline = super().from_pretrained(str(folder), text_encoder=text, **options)
             else:
                 pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
         except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:

@@ -92,15 +92,15 @@ def test_a_batch_of_eight_is_eight_batches_of_one(pipeline, name):
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     for number in (0, 3, 7):
         alone = draw(pipeline, prompts[number], seed=5 + number).images
-        torch.testing.assert_close(together[number], alone[0], atol=1e-5, rtol=1e-4)
+        # zero terminal SNR starts the Euler samplers at sigma 4096, where float32 has no more than 1e-3 of a unit
+        atol = 1e-3 if pipeline.scheduler.init_noise_sigma > 100 else 1e-5
+        torch.testing.assert_close(together[number], alone[0], atol=atol, rtol=1e-4)
     assert torch.equal(draw(pipeline, prompts, seed=5).images, together)
     assert torch.unique(together.flatten(1), dim=0).shape[0] == 8
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["ddim", "lcm"])
 def test_all_of_eight_images_match_in_pixels(pipeline, name):
-    if name not in ("ddim", "lcm"):
-        pytest.skip("latents are compared above")
     pipeline.scheduler = SAMPLERS[name][0].from_config(pipeline.scheduler.config)
     together = draw(pipeline, [PROMPT] * 8, output_type="np").images
     for number in range(8):
@@ -341,9 +341,10 @@ def test_a_stable_diffusion_folder_draws_what_diffusers_draws(stable_diffusion, 
     options = {"num_inference_steps": 3, "guidance_scale": 4.0, "latents": noise}
     expected = theirs(PROMPT, output_type="latent", **options).images
     torch.testing.assert_close(draw(ours, seed=3, guidance=4.0).images, expected, atol=1e-4, rtol=1e-3)
-    colour = theirs(PROMPT, output_type="np", **options).images.mean(axis=-1)
+    with torch.no_grad():
+        colour = theirs.vae.decode(expected / theirs.vae.config.scaling_factor).sample
     grey = draw(ours, seed=3, guidance=4.0, output_type="np").images
-    np.testing.assert_allclose(grey, colour, atol=0.02)
+    np.testing.assert_allclose(grey, (colour.mean(dim=1) / 2 + 0.5).clamp(0, 1), atol=1e-4)
     ours.save_pretrained(tmp_path / "ours")
     again = CXRPipeline.from_pretrained(tmp_path / "ours")
     np.testing.assert_array_equal(draw(again, seed=3, guidance=4.0, output_type="np").images, grey)
@@ -353,6 +354,8 @@ def test_models_that_take_more_than_a_latent_are_refused(stable_diffusion, tmp_p
     folder = tmp_path / "inpainting"
     shutil.copytree(stable_diffusion[1], folder)
     config = stable_diffusion[0].unet.config
+    shutil.rmtree(folder / "unet")
     UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(folder / "unet")
+    assert json.loads((folder / "unet" / "config.json").read_text())["in_channels"] == 9
     with pytest.raises(UserError, match="its UNet takes 9 channels; only text-to-image models load"):
         CXRPipeline.from_pretrained(folder)
