@@ -353,9 +353,8 @@ def test_a_stable_diffusion_folder_draws_what_diffusers_draws(stable_diffusion, 
 def test_models_that_take_more_than_a_latent_are_refused(stable_diffusion, tmp_path):
     folder = tmp_path / "inpainting"
     shutil.copytree(stable_diffusion[1], folder)
-    config = stable_diffusion[0].unet.config
+    config = {name: value for name, value in stable_diffusion[0].unet.config.items() if not name.startswith("_")}
     shutil.rmtree(folder / "unet")
-    UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(folder / "unet")
-    assert json.loads((folder / "unet" / "config.json").read_text())["in_channels"] == 9
+    UNet2DConditionModel(**{**config, "in_channels": 9}).save_pretrained(folder / "unet")
     with pytest.raises(UserError, match="its UNet takes 9 channels; only text-to-image models load"):
         CXRPipeline.from_pretrained(folder)

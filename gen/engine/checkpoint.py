@@ -51,6 +51,8 @@ def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
             (temporary / "progress.json").write_text(json.dumps(progress))
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
         # each library has its own type and words for a full disk
         raise UserError(
             f"{final}: cannot save the state ({str(error).splitlines()[0]}); make room on the disk, then run the same "

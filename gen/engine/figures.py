@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy.linalg import sqrtm
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -100,5 +99,8 @@ def principal_components(vectors: np.ndarray):
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance of Gaussians fitted to two samples (Dowson and Landau, 1982). Shapes: [N, D], [M, D]."""
     covariance_a, covariance_b = np.cov(a.T), np.cov(b.T)
-    cross = np.real(sqrtm(covariance_a @ covariance_b))
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(covariance_a + covariance_b - 2 * cross))
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    # trace of (A B)^(1/2) from the symmetric product, which stays real where few samples make A singular
+    cross = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(0)).sum()
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(covariance_a + covariance_b) - 2 * cross)

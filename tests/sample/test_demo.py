@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from gen.sample.contact import PAGE, TILE, Group, contact_sheet, wrap
-from gen.sample.demo import PROMPTS, demo_items
 from PIL import Image
 
 from gen.data.compose import attributes
+from gen.sample.contact import PAGE, TILE, Group, contact_sheet, wrap
+from gen.sample.demo import PROMPTS, demo_items
 
 
 @pytest.fixture

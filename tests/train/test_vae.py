@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from gen.train import encode, vae
 
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index, write_index
@@ -13,6 +12,7 @@ from gen.data.moments import MomentsStore
 from gen.errors import exit_on_user_error
 from gen.models.loading import load_codec
 from gen.objectives.reconstruction import psnr
+from gen.train import encode, vae
 
 
 def run_vae(world, run, *arguments):
