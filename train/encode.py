@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 
 from gen import seeds
@@ -19,6 +18,7 @@ from gen.data.augment import augment
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
 from gen.data.moments import MomentsStore, fingerprint
+from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec, weights_hash
@@ -43,7 +43,7 @@ def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
 def encode_rows(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset, store: MomentsStore, rows: list[int]) -> int:
     """Encode and store rows; returns how many images were unreadable and left out."""
     bad = 0
-    for row in tqdm(rows, desc="encode", unit="image", disable=not PartialState().is_main_process):
+    for row in tqdm(rows, desc="encode", unit="image", disable=not processes().is_main_process):
         try:
             images = variants(dataset.image(row), row, job).to(codec.device)
         except UserError as error:
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise UserError("no config given; usage: accelerate launch train/encode.py CONFIG.yaml [key=value ...]")
     job = load_config(EncodeJob, arguments[0], arguments[1:])
-    state = PartialState()
+    state = processes()
     rows: pd.DataFrame = read_index(job.data.index)
     rows = rows[rows["may_ship"].astype(bool)] if job.data.may_ship_only else rows
     codec = load_codec(job.codec).to(state.device).eval()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -19,6 +18,7 @@ from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_loss
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
+from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.loading import load_codec
@@ -53,7 +53,7 @@ class LatentLearner(Learner):
         if self.job.text.model is not None:
             return None
         folder = self.job.run / "tokenizer"
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             if not folder.is_dir():
                 own = [self.dataset[row, row]["prompt"] for row in range(min(len(self.dataset), CORPUS_SIZE))]
                 tokenizer = train_tokenizer(prompt_corpus() + own)

@@ -17,6 +17,7 @@ from gen.errors import UserError
 from gen.schema import Strict
 
 KEPT_STATES = 2
+WRITE_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error")  # torch.save's words for it
 
 
 def claim_run(run: Path, config: Strict) -> None:
@@ -51,7 +52,7 @@ def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
             (temporary / "progress.json").write_text(json.dumps(progress))
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in WRITE_FAILED):
             raise
         # each library has its own type and words for a full disk
         raise UserError(

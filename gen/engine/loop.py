@@ -18,6 +18,7 @@ from gen.engine import checkpoint, metrics
 from gen.engine.ema import EMA
 from gen.engine.learner import Learner
 from gen.engine.preemption import Preemption
+from gen.engine.processes import on_cpu
 from gen.errors import UserError
 from gen.schema import Strict, TrainConfig
 
@@ -39,20 +40,19 @@ class Loop:
             mixed_precision=config.mixed_precision,
             log_with=list(config.trackers) or None,
             project_dir=str(run),
-            cpu=cpu,
+            cpu=cpu or on_cpu(),
             step_scheduler_with_optimizer=False,
         )
         if self.main:
             checkpoint.claim_run(run, job)
         self.accelerator.wait_for_everyone()
-        self.ema = EMA(learner.trained, config.ema_decay)
         parameters = [p for p in learner.trained.parameters() if p.requires_grad]
         fused = self.accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(
             parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
         )
-        self.ema.to(self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        self.ema = EMA(learner.trained, config.ema_decay)  # after the ranks have been given the same weights
         self.accelerator.register_for_checkpointing(self.ema)
         self.progress = checkpoint.load_latest(self.accelerator, run)
         if config.trackers:

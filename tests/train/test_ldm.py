@@ -277,7 +277,7 @@ def test_two_processes_train_one_model(world, tmp_path, run_job):
     run = tmp_path / "run"
     launch = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / "cpu2.yaml"]
     launch += ["--main_process_port", port, tmp_path / "job.py", world / "text.yaml", f"run={run}"]
-    result = run_job(*launch, "train.steps=4", "train.batch_size=2", env={"ACCELERATE_USE_CPU": "true"})
+    result = run_job(*launch, "train.steps=4", "train.batch_size=2")
     assert result.returncode == 0, result.stderr[-3000:]
     ranks = [(run / f"rank-{rank}").read_text() for rank in range(2)]
     assert ranks[0] == ranks[1] and ranks[0].startswith("2 ")

@@ -1,0 +1,38 @@
+"""Every recipe is valid, short and says how it is run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gen.config import load_config
+from gen.models.codec import LatentCodec
+from gen.schema import CodecJob, EncodeJob, LatentJob
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "ldm.py": LatentJob}
+RECIPES = sorted(CONFIGS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_valid_and_opens_with_its_command(path):
+    command = re.match(
+        r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)", path.read_text()
+    )
+    assert command, f"{path}: open with the command that runs it"
+    assert command[2] == f"configs/{path.name}"
+    load_config(JOBS[command[1]], path)
+    assert len(path.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", ["vae_256", "vae_kl_f8"])
+def test_codecs_of_the_recipes_are_light(name):
+    job = load_config(CodecJob, CONFIGS / f"{name}.yaml")
+    codec = LatentCodec(**job.codec.model_dump())
+    assert sum(parameter.numel() for parameter in codec.parameters()) < 6e6
+
+
+def test_the_decoder_recipe_continues_the_codec_recipe():
+    first, second = (load_config(CodecJob, CONFIGS / name) for name in ("vae_256.yaml", "vae_256_decoder.yaml"))
+    assert first.codec == second.codec
+    assert second.initialise_from == first.run / "export"
