@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import torch
+from diffusers import DDIMScheduler, DDPMScheduler
 
 from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
@@ -21,6 +22,7 @@ from gen.models.loading import load_codec
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig
 
+SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
 CARD = Path(__file__).parents[1] / "configs" / "model_card.md"
 
 
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--index", type=Path, default=Path("index.parquet"), help="index to measure on")
     parser.add_argument("--steps", type=int, help="the model's default sampling steps")
     parser.add_argument("--guidance", type=float, help="the model's default guidance scale")
+    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="ddim", help="the model's default sampler")
     parser.add_argument("--name", default="cxr-gen", help="model name written into every record")
     arguments = parser.parse_args()
     pipeline = CXRPipeline.from_pretrained(arguments.run)
@@ -72,6 +75,7 @@ def main() -> None:
         pipeline = with_codec(
             pipeline, load_codec(arguments.codec), torch.linspace(-1, 1, side).expand(1, 1, side, side)
         )
+    pipeline.scheduler = SAMPLERS[arguments.sampler].from_config(pipeline.scheduler.config)
     figures = measure(pipeline, arguments.index)
     run = json.loads((arguments.run / "run.json").read_text())
     replace_folder(arguments.out, lambda folder: write_model(pipeline, figures, run, folder))

@@ -17,6 +17,7 @@ from gen.errors import UserError, exit_on_user_error
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "gen" / "weights" / "text_256"
 SHARES = {"vae": 0.15, "decoder": 0.2, "text": 0.65}  # of the budget; encoding comes on top
+SHIPPED_SAMPLING = ("--sampler=ddpm", "--steps=50", "--guidance=2")
 UNBOUNDED = "train.steps=10000000"
 
 

@@ -94,6 +94,6 @@ def run_job():
     def run(*arguments: object, **options) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **options.pop("env", {})}
         command = [*options.pop("before", []), sys.executable, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, **options)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, **options)
 
     return run

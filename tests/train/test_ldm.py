@@ -139,6 +139,8 @@ def test_losses_are_those_of_the_stored_curve(straight):
     assert losses == pytest.approx(stored["loss"], rel=tolerance)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_and_preemption_change_nothing(world, straight, tmp_path, run_job):
     """20 steps = 5 and kill -9 at 7, then SIGTERM at 12, then the rest: bit for bit."""
     run = tmp_path / "run"
@@ -269,6 +271,8 @@ def test_a_full_disk_keeps_the_state_before(world, straight, tmp_path, run_job):
     assert_same(weights(straight / "export"), weights(saved / "export"))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_train_one_model(world, tmp_path, run_job):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
