@@ -78,7 +78,7 @@ def appearance_figures(pipeline: CXRPipeline, real: CXRDataset, train: CXRDatase
     held_out = thumbnails(torch.stack([real.image(row) for row in range(len(real))]))
     step = max(1, len(train) // len(real))
     seen = thumbnails(torch.stack([train.image(row) for row in range(0, len(train), step)][: len(real)]))
-    project = principal_components(torch.cat([held_out, seen]))
+    project = principal_components(np.concatenate([held_out, seen]))
     distance = frechet_distance(project(generated), project(held_out))
     floor = frechet_distance(project(seen), project(held_out))
     return {"distance": distance, "real_distance": floor, "ratio": distance / floor, "images": len(real)}
