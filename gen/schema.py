@@ -37,6 +37,12 @@ class CodecConfig(Strict):
     whitening_power: float = Field(1.0, ge=0, le=1, description="0 one scale for all channels, 1 unit variance in each")
     num_vq_embeddings: int = Field(256, description="codebook size (vq)")
 
+    @model_validator(mode="after")
+    def _quantised_whole(self) -> CodecConfig:
+        if self.kind == "vq" and self.linear_skip:
+            raise ValueError("linear_skip: a codebook cannot quantise what goes past it; leave it out with kind vq")
+        return self
+
 
 class CodecLossConfig(Strict):
     """Weights of the codec's loss terms; 0 leaves a term out."""
@@ -73,6 +79,7 @@ class UNetConfig(Strict):
     attention_levels: tuple[bool, ...] = Field(description="cross- and self-attention at each level")
     head_channels: int = Field(64, description="channels of an attention head")
     guidance_channels: int = Field(0, ge=0, description="channels of an embedded guidance scale (distilled models)")
+    summary: bool = Field(False, description="add the mean of the tokens to the time embedding, beside cross-attention")
     gradient_checkpointing: bool = Field(False, description="trade time for memory in training")
 
 
@@ -129,7 +136,9 @@ class TrainConfig(Strict):
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW moments")
     clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, warmed up")
-    mixed_precision: Literal["no", "fp16", "bf16"] = Field("no", description="autocast type")
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = Field(
+        "no", description="autocast type; auto takes the fastest that the machine computes natively"
+    )
     seed: int = Field(0, description="of every random draw")
     checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
     log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")
@@ -167,6 +176,21 @@ class LatentJob(Strict):
     train: TrainConfig
     validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
     initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
+
+
+class TextEncoderJob(Strict):
+    """train/text.py"""
+
+    run: Path = Field(description="folder of states, export and metrics")
+    text: TextConfig
+    index: Path | None = Field(None, description="index whose training prompts lend the tokenizer their words")
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _small(self) -> TextEncoderJob:
+        if self.text.model is not None:
+            raise ValueError("text.model: this job trains the small encoder; a ready one needs no training here")
+        return self
 
 
 class EncodeJob(Strict):

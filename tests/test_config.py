@@ -1,6 +1,5 @@
 """Configs: strict, overridable, and errors that name the file, the field and the remedy."""
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,7 @@ from pydantic import ValidationError
 
 from gen.config import changed_fields, config_hash, load_config, save_config
 from gen.errors import UserError
-from gen.schema import CodecJob, DiffusionConfig, EncodeJob, LatentJob
-
-RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-JOBS = {"train/vae.py": CodecJob, "train/encode.py": EncodeJob, "train/ldm.py": LatentJob}
+from gen.schema import DiffusionConfig, LatentJob
 
 TEXT = {
     "run": "runs/a",
@@ -31,16 +27,6 @@ def recipe(tmp_path):
     path = tmp_path / "text.yaml"
     path.write_text(yaml.safe_dump(TEXT))
     return path
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_every_recipe_loads_and_opens_with_its_command(path):
-    first = path.read_text().splitlines()[0]
-    words = shlex.split(first.removeprefix("# "))
-    command = next(name for name in JOBS if name in words)
-    job = load_config(JOBS[command], path, words[words.index(command) + 2 :])
-    assert f"configs/{path.name}" == words[words.index(command) + 1]
-    assert job.data.resolution >= 64
 
 
 def test_overrides_have_the_types_of_yaml(recipe):
@@ -167,7 +153,7 @@ def test_changed_fields_are_those_that_change_the_result(recipe):
 
     old = dumped()
     assert changed_fields(old, dumped()) == []
-    free = ["run=b", "train.log_every=3", "data.workers=2", "data.moments=m", "train.minutes=4", "codec=elsewhere"]
+    free = ["run=b", "train.log_every=3", "data.workers=2", "data.moments=m", "train.minutes=4"]
     assert changed_fields(old, dumped(*free)) == []
     changes = ["train.learning_rate=0.1", "denoiser.block_out_channels=[64,64]", "data.resolution=32", "task.drop=0"]
     expected = ["data.resolution", "denoiser.block_out_channels", "task.drop", "train.learning_rate"]

@@ -7,10 +7,10 @@ import pytest
 
 from gen.config import load_config
 from gen.models.codec import LatentCodec
-from gen.schema import CodecJob, EncodeJob, LatentJob
+from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "ldm.py": LatentJob}
+JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
 RECIPES = sorted(CONFIGS.glob("*.yaml"))
 
 
@@ -30,6 +30,13 @@ def test_codecs_of_the_recipes_are_light(name):
     job = load_config(CodecJob, CONFIGS / f"{name}.yaml")
     codec = LatentCodec(**job.codec.model_dump())
     assert sum(parameter.numel() for parameter in codec.parameters()) < 6e6
+
+
+def test_the_shipped_recipes_hand_on_to_one_another():
+    text = load_config(TextEncoderJob, CONFIGS / "text_encoder.yaml")
+    model = load_config(LatentJob, CONFIGS / "text_256.yaml")
+    assert Path(model.text.model) == text.run / "export"
+    assert model.text.max_tokens == text.text.max_tokens
 
 
 def test_the_decoder_recipe_continues_the_codec_recipe():

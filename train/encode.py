@@ -30,7 +30,7 @@ def open_store(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset) -> Momen
     side = job.data.resolution // codec.downsample_factor
     shape = (job.variants, 2 * codec.config.latent_channels, side, side)
     mark = fingerprint(weights_hash(job.codec), dataset.keys, shape, job.seed)
-    return MomentsStore.create(job.out, dataset.keys, shape, mark)
+    return MomentsStore.create(job.out, dataset.keys, shape, mark, codec.signature().tolist())
 
 
 def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:

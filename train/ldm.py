@@ -15,7 +15,7 @@ from gen.config import load_config
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
 from gen.data.dataset import make_dataset, make_loader
 from gen.engine.checkpoint import replace_folder
-from gen.engine.figures import held_out_loss
+from gen.engine.figures import held_out_losses
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
@@ -38,6 +38,9 @@ class LatentLearner(Learner):
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         self.dataset = make_dataset(job.data, "train", job.train.seed)
         self.held_out = make_dataset(job.data, "val", job.train.seed)
+        for dataset in (self.dataset, self.held_out):
+            if dataset.store is not None:
+                dataset.store.check_codec(self.codec.signature().tolist())
         self.objective = DiffusionObjective(job.objective)
         self.trained = nn.ModuleDict(self._new_modules() if job.initialise_from is None else self._loaded_modules())
 
@@ -82,7 +85,7 @@ class LatentLearner(Learner):
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Loss on the validation split with fixed noise, and one picture a validation prompt."""
-        figures = {"val_loss": held_out_loss(self.codec, trained, self.objective, self.held_out)}
+        figures = held_out_losses(self.codec, trained, self.objective, self.held_out)
         if self.job.validation_prompts:
             images = self.pipeline(trained)(list(self.job.validation_prompts), seed=0, progress=False).images
             contact = Image.new("L", (sum(image.width for image in images), images[0].height))

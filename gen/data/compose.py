@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 import random
 
-from gen.data.prompts import VIEWS, parse_prompt, prompt_from_row
-from gen.data.vocabulary import NO_FINDING, PHRASES
+from gen.data.prompts import ADULT_FROM, VIEWS, normalise_findings, parse_prompt, prompt_from_row
+from gen.data.vocabulary import NO_FINDING, PHRASES, VOCABULARY
 from gen.errors import UserError
 
 CORPUS_SIZE = 20_000
+# what a prompt can say, one answer each; the first is "not said". Findings come besides, any number of them
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "view": ("UNKNOWN", "PA", "AP", "AP SUPINE", "LATERAL"),
+    "sex": ("", "M", "F"),
+    "age_group": ("", "child", "adult"),
+    "decade": ("", *map(str, range(11))),
+}
+LEFT_OUT = 0.25  # of each attribute, in prompts to learn words from
 
 
 def attributes(prompt: str) -> dict:
@@ -40,6 +48,22 @@ def prompt_corpus(size: int = CORPUS_SIZE) -> list[str]:
     rng = random.Random(0)
     labels = [*PHRASES, NO_FINDING]
     return [prompt_from_row(_random_row(labels, rng), rng) for _ in range(size)]
+
+
+def attributed_prompt(rng: random.Random) -> tuple[str, dict[str, int | list[int]]]:
+    """A random prompt in varied words and what it says: an index into ANSWERS each, and 0 or 1 for each finding."""
+    row = _random_row(list(VOCABULARY), rng)
+    row = {name: value if rng.random() >= LEFT_OUT else "" for name, value in row.items()}
+    age = row["age"]
+    said = {"view": row["view"] or "UNKNOWN", "sex": row["sex"], "decade": "" if age == "" else str(int(age // 10))}
+    said["age_group"] = rng.choice(ANSWERS["age_group"]) if age == "" else "child" if age < ADULT_FROM else "adult"
+    if age == "" and said["sex"]:  # a sex without an age has a noun, and the noun an age group
+        said["age_group"] = said["age_group"] or "adult"
+    row["age_group"] = said["age_group"]
+    findings = normalise_findings(row["findings"])
+    prompt = prompt_from_row(row, rng, drop_view=0, drop_sex=0, drop_age=0, drop_findings=0)
+    numbers = {name: answers.index(said[name]) for name, answers in ANSWERS.items()}
+    return prompt, {**numbers, "findings": [int(label in findings) for label in VOCABULARY]}
 
 
 def _random_row(labels: list[str], rng: random.Random) -> dict:

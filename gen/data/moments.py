@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,13 @@ class MomentsStore:
         self.row_of = {key: row for row, key in enumerate(self.meta["keys"])}
 
     @classmethod
-    def create(cls, folder: Path, keys: list[str], shape: tuple[int, ...], fingerprint: str) -> MomentsStore:
-        """Open for writing; an existing store with the same fingerprint is continued. Shapes: shape [K, 2C, h, w]."""
+    def create(
+        cls, folder: Path, keys: list[str], shape: tuple[int, ...], fingerprint: str, signature: Sequence[float]
+    ) -> MomentsStore:
+        """Open for writing; an existing store with the same fingerprint is continued. Shapes: shape [K, 2C, h, w].
+
+        `signature` is the codec's, by which a reader knows that it decodes with the codec that encoded.
+        """
         if (folder / "store.json").exists():
             store = cls(folder, "r+")
             if store.meta["fingerprint"] != fingerprint:
@@ -54,7 +60,8 @@ class MomentsStore:
             _reserve(folder / f"{name}.npy")
         # store.json last: a folder without it is not a store
         temporary = folder / "store.json.tmp"
-        temporary.write_text(json.dumps({"fingerprint": fingerprint, "keys": keys, "shape": list(shape)}))
+        meta = {"fingerprint": fingerprint, "signature": list(signature), "keys": keys, "shape": list(shape)}
+        temporary.write_text(json.dumps(meta))
         os.replace(temporary, folder / "store.json")
         return cls(folder, "r+")
 
@@ -85,6 +92,15 @@ class MomentsStore:
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(keys)} images have no moments (first: {missing[0]}); "
                 "run train/encode.py again"
+            )
+
+    def check_codec(self, signature: Sequence[float]) -> None:
+        """Raise UserError unless the codec of this signature has encoded the store."""
+        stored = self.meta["signature"]
+        if len(stored) != len(signature) or not np.allclose(stored, signature, atol=0.01):
+            raise UserError(
+                f"{self.folder}: encoded by another codec than the one given; run train/encode.py with this codec= "
+                "and another out="
             )
 
 

@@ -5,6 +5,7 @@ They guard training and are not the evaluation: that is `cxr-eval`.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +47,35 @@ def reconstruction_figures(codec: LatentCodec, dataset: CXRDataset, picture: Pat
 
 
 @torch.no_grad()
-def held_out_loss(
+def held_out_losses(
     codec: LatentCodec, trained: nn.ModuleDict, objective: DiffusionObjective, dataset: CXRDataset, limit: int = 256
-) -> float:
-    """Diffusion loss on images that were not trained on, with the same prompts, times and noise in every run."""
-    noise = generator("held out")
+) -> dict[str, float]:
+    """Diffusion loss on images that were not trained on, with their own prompts and with other images' prompts.
+
+    Prompts, times and noise are the same in every run. A model that does not listen to its prompt has two equal losses.
+    """
     rows = list(range(min(limit, len(dataset))))
+    prompts = [dataset[row, row]["prompt"] for row in rows]
+    order = torch.randperm(len(rows), generator=generator("other prompts")).tolist()
+    others = [prompts[other] for other in order]
+    loss = partial(_loss_with, codec, trained, objective, dataset, rows)
+    return {"val_loss": loss(prompts), "val_loss_other_prompts": loss(others)}
+
+
+def _loss_with(
+    codec: LatentCodec,
+    trained: nn.ModuleDict,
+    objective: DiffusionObjective,
+    dataset: CXRDataset,
+    rows: list[int],
+    prompts: list[str],
+) -> float:
+    noise = generator("held out")
     total = 0.0
     for first in range(0, len(rows), 32):
         part = rows[first : first + 32]
         batch = to_device(collate([dataset[row, row] for row in part]), codec.device)
+        batch["prompt"] = prompts[first : first + 32]
         moments = batch["moments"] if "moments" in batch else codec.moments(batch["image"])
         losses = objective(trained["denoiser"], codec.sample(moments), trained["task"](batch), noise)
         total += float(losses["diffusion"]) * len(part)

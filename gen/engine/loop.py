@@ -18,7 +18,7 @@ from gen.engine import checkpoint, metrics
 from gen.engine.ema import EMA
 from gen.engine.learner import Learner
 from gen.engine.preemption import Preemption
-from gen.engine.processes import on_cpu
+from gen.engine.processes import on_cpu, precision
 from gen.errors import UserError
 from gen.schema import Strict, TrainConfig
 
@@ -37,7 +37,7 @@ class Loop:
     def __init__(self, learner: Learner, job: Strict, config: TrainConfig, run: Path, cpu: bool = False) -> None:
         self.learner, self.config, self.run = learner, config, run
         self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
+            mixed_precision=precision(config.mixed_precision, cpu or on_cpu()),
             log_with=list(config.trackers) or None,
             project_dir=str(run),
             cpu=cpu or on_cpu(),
@@ -83,7 +83,10 @@ class Loop:
                 share = value.detach() / self.config.accumulation
                 totals[name] = totals[name] + share if name in totals else share
             self._check_later(loss.detach(), batch)
-        totals["grad_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        totals["grad_norm"] = norm
+        if self.accelerator.scaler is None:  # a gradient scaler skips steps whose gradients overflow, and goes on
+            self._unchecked = (self._unchecked[0] + norm, self._unchecked[1])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.learner.trained)
@@ -110,8 +113,8 @@ class Loop:
         if everywhere > 0:
             mine = f"batch {', '.join(map(str, keys))}" if bad > 0 else "on another rank"
             raise UserError(
-                f"{self.run}: loss is not finite at step {self.progress['step']} ({mine}); lower train.learning_rate, "
-                "check these images, then run the same command to go on from the last state"
+                f"{self.run}: loss or gradient is not finite at step {self.progress['step']} ({mine}); "
+                "lower train.learning_rate, check these images, then run the same command to go on from the last state"
             )
 
     # ---- the run --------------------------------------------------------------------------------------------

@@ -19,3 +19,13 @@ def on_cpu() -> bool:
 def processes() -> PartialState:
     """Rank, number of ranks and ways to wait for one another."""
     return PartialState(cpu=on_cpu())
+
+
+def precision(wanted: str, cpu: bool) -> str:
+    """The autocast type for accelerate; "auto" is half precision where the machine has instructions for it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available() and not cpu:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"

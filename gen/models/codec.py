@@ -85,8 +85,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
 
     def moments(self, image: Tensor) -> Tensor:
         """Posterior of an image. Shapes: [B, 1, H, W] in [-1, 1] -> [B, 2C, H/f, W/f]."""
-        x = image.expand(-1, self.config.image_channels, -1, -1)
-        x = F.pixel_unshuffle(x, self.config.patch) if self.config.patch > 1 else x
+        x = F.pixel_unshuffle(image.expand(-1, self.config.image_channels, -1, -1), self.config.patch)
         if self.config.kind == "kl":
             moments = self.autoencoder.encode(x).latent_dist.parameters
         elif self.config.kind == "dc":
@@ -116,6 +115,13 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """Decode the posterior mean of an image. Shapes: [B, 1, H, W] -> [B, 1, H, W]."""
         return self.decode(self.sample(self.moments(image)))
 
+    @torch.no_grad()
+    def signature(self) -> Tensor:
+        """Mean latent of a fixed ramp: the same, to rounding, for codecs that share encoder and whitening. [C]."""
+        side = 4 * self.downsample_factor
+        ramp = torch.linspace(-1, 1, side).expand(1, 1, side, side).to(self.device, self.dtype)
+        return self.sample(self.moments(ramp)).mean(dim=(0, 2, 3)).float().cpu()
+
     def enable_slicing(self) -> None:
         """Run the trunk one image at a time, for memory."""
         self.autoencoder.enable_slicing()
@@ -134,22 +140,22 @@ class LatentCodec(ModelMixin, ConfigMixin):
             x = self.autoencoder.decode(self.expand_latent(z)).sample
         else:
             x = self.autoencoder.decode(z, force_not_quantize=True).sample
-        x = F.pixel_shuffle(x, self.config.patch) if self.config.patch > 1 else x
+        x = F.pixel_shuffle(x, self.config.patch)
         x = x + self.synthesis(z) if self.config.linear_skip else x
         return x.mean(dim=1, keepdim=True)
 
     def quantise(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Straight-through codes of an image and the codebook loss (VQ only). Shapes: -> [B, C, h, w], scalar."""
-        x = F.pixel_unshuffle(image, self.config.patch) if self.config.patch > 1 else image
-        codes, loss, _ = self.autoencoder.quantize(self.autoencoder.encode(x).latents)
+        encoded = self.autoencoder.encode(F.pixel_unshuffle(image, self.config.patch))
+        codes, loss, _ = self.autoencoder.quantize(encoded.latents)
         return codes, loss
 
     def decoder_parts(self) -> list[nn.Module]:
         """The modules that turn a latent into an image."""
         names = ("expand_latent", "synthesis")
-        own = [getattr(self, name) for name in names if hasattr(self, name)]
+        own = [getattr(self, name, None) for name in names]
         inner = [getattr(self.autoencoder, "post_quant_conv", None), self.autoencoder.decoder]
-        return own + [part for part in inner if part is not None]
+        return [part for part in own + inner if part is not None]
 
     @torch.no_grad()
     def fit_whitening(self, means: Tensor) -> None:

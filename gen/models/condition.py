@@ -23,6 +23,10 @@ class Condition:
     spatial: Tensor | None = None
     null_spatial: Tensor | None = None
 
+    def summary(self) -> Tensor:
+        """Mean of the tokens that count. Shapes: -> [B, D]."""
+        return masked_mean(self.tokens, self.mask)
+
     def drop(self, probability: float, generator: torch.Generator | None = None) -> Condition:
         """Replace each sample's condition by its null with this probability, drawn per sample."""
         keep = torch.rand(len(self.tokens), generator=generator) >= probability
@@ -54,3 +58,9 @@ class Condition:
             mask=torch.where(keep[:, None], self.mask, self.null_mask),
             spatial=spatial,
         )
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the positions where the mask is True; zero where it never is. Shapes: [B, L, D], [B, L] -> [B, D]."""
+    weight = mask.to(tokens.dtype)
+    return torch.einsum("bld,bl->bd", tokens, weight) / weight.sum(1, keepdim=True).clamp_min(1)

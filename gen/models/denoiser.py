@@ -43,6 +43,7 @@ class Denoiser(nn.Module):
             encoder_hidden_states=condition.tokens,
             encoder_attention_mask=condition.mask,
             timestep_cond=embedded,
+            class_labels=condition.summary() if self.backbone.config.class_embed_type == "projection" else None,
             return_dict=False,
         )[0]
 
@@ -92,6 +93,8 @@ def _build_unet(
         attention_head_dim=tuple(max(1, width // config.head_channels) for width in config.block_out_channels),
         cross_attention_dim=token_width,
         time_cond_proj_dim=config.guidance_channels or None,
+        class_embed_type="projection" if config.summary else None,
+        projection_class_embeddings_input_dim=token_width if config.summary else None,
     )
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)

@@ -96,7 +96,7 @@ def test_collate_stacks_tensors_and_lists_the_rest():
 
 
 def test_cached_moments_take_the_place_of_pixels(rows, tmp_path):
-    store = MomentsStore.create(tmp_path / "store", image_keys(rows), (3, 8, 2, 2), "mark")
+    store = MomentsStore.create(tmp_path / "store", image_keys(rows), (3, 8, 2, 2), "mark", [0.0])
     for row in range(4):
         store.write(
             row, torch.full((3, 8, 2, 2), float(row)).numpy() + torch.arange(3)[:, None, None, None].numpy() / 4
@@ -111,7 +111,7 @@ def test_cached_moments_take_the_place_of_pixels(rows, tmp_path):
 
 
 def test_images_without_moments_are_named(rows, tmp_path):
-    store = MomentsStore.create(tmp_path / "store", image_keys(rows), (1, 8, 2, 2), "mark")
+    store = MomentsStore.create(tmp_path / "store", image_keys(rows), (1, 8, 2, 2), "mark", [0.0])
     store.write(0, torch.zeros(1, 8, 2, 2).numpy())
     with pytest.raises(UserError, match=r"3 of 4 images have no moments \(first: here:s1:1.png\); run train/encode.py"):
         CXRDataset(rows, 16, tmp_path / "store")

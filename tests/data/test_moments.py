@@ -15,10 +15,11 @@ from gen.errors import UserError
 
 SHAPE = (2, 8, 3, 3)
 KEYS = ["a", "b", "c"]
+SIGNATURE = [0.5, -1.0]
 
 
 def test_values_survive_within_half_precision(tmp_path):
-    store = MomentsStore.create(tmp_path, KEYS, SHAPE, "mark")
+    store = MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE)
     values = np.random.default_rng(0).normal(0, 3, (3, *SHAPE)).astype(np.float32)
     for row in (2, 0, 1):
         store.write(row, values[row].astype(np.float16))
@@ -36,8 +37,8 @@ def test_values_survive_within_half_precision(tmp_path):
 
 
 def test_a_store_is_continued(tmp_path):
-    MomentsStore.create(tmp_path, KEYS, SHAPE, "mark").write(1, np.full(SHAPE, 5.0))
-    again = MomentsStore.create(tmp_path, KEYS, SHAPE, "mark")
+    MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE).write(1, np.full(SHAPE, 5.0))
+    again = MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE)
     assert again.pending() == [0, 2]
     assert (again["b", 1] == 5).all()
     with pytest.raises(UserError, match="1 of 2 images have no moments .first: c."):
@@ -45,11 +46,19 @@ def test_a_store_is_continued(tmp_path):
 
 
 def test_moments_of_another_codec_are_refused(tmp_path):
-    MomentsStore.create(tmp_path, KEYS, SHAPE, "mark").write(0, np.ones(SHAPE))
+    MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE).write(0, np.ones(SHAPE))
     with pytest.raises(UserError, match="another codec or index; remove it or choose another out="):
-        MomentsStore.create(tmp_path, KEYS, SHAPE, "other")
+        MomentsStore.create(tmp_path, KEYS, SHAPE, "other", SIGNATURE)
     assert (MomentsStore(tmp_path)["a", 0] == 1).all()
     assert fingerprint("x", ["a"], 1) == fingerprint("x", ["a"], 1) != fingerprint("x", ["b"], 1)
+
+
+def test_a_store_knows_its_codec(tmp_path):
+    store = MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE)
+    store.check_codec([0.501, -1.001])  # another machine's rounding
+    for other in ([0.6, -1.0], [0.5, -1.0, 0.0]):
+        with pytest.raises(UserError, match="encoded by another codec than the one given; run train/encode.py"):
+            store.check_codec(other)
 
 
 def test_a_folder_without_its_table_is_no_store(tmp_path):
@@ -63,7 +72,7 @@ import os, signal, sys
 import numpy as np
 from gen.data.moments import MomentsStore
 from pathlib import Path
-store = MomentsStore.create(Path({str(tmp_path)!r}), {KEYS!r}, {SHAPE!r}, "m")
+store = MomentsStore.create(Path({str(tmp_path)!r}), {KEYS!r}, {SHAPE!r}, "m", [0.0])
 store.write(0, np.full({SHAPE!r}, 4.0))
 class Killer:
     def __array__(self, dtype=None, copy=None):
@@ -71,14 +80,14 @@ class Killer:
 store.write(1, Killer())
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    store = MomentsStore.create(tmp_path, KEYS, SHAPE, "m")
+    store = MomentsStore.create(tmp_path, KEYS, SHAPE, "m", [0.0])
     assert store.pending() == [1, 2]
     assert (store["a", 0] == 4).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
 def test_disk_space_is_claimed_at_the_start(tmp_path):
-    MomentsStore.create(tmp_path, KEYS, (2, 8, 64, 64), "mark")
+    MomentsStore.create(tmp_path, KEYS, (2, 8, 64, 64), "mark", SIGNATURE)
     status = (tmp_path / "moments.npy").stat()
     assert status.st_blocks * 512 >= 3 * 2 * 8 * 64 * 64 * 2
 
@@ -90,12 +99,12 @@ def test_a_disk_that_is_too_small_is_told_before_any_work(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(OSError):
-            MomentsStore.create(tmp_path / "store", KEYS, (2, 8, 64, 64), "mark")
+            MomentsStore.create(tmp_path / "store", KEYS, (2, 8, 64, 64), "mark", SIGNATURE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     with pytest.raises(UserError, match="not a moments store"):
         MomentsStore(tmp_path / "store")
-    assert MomentsStore.create(tmp_path / "store", KEYS, (2, 8, 64, 64), "mark").pending() == [0, 1, 2]
+    assert MomentsStore.create(tmp_path / "store", KEYS, (2, 8, 64, 64), "mark", SIGNATURE).pending() == [0, 1, 2]
 
 
 def test_keys_survive_a_move_of_the_files():

@@ -225,6 +225,24 @@ def test_a_loss_that_is_no_number_stops_and_names_the_images(make_loop):
     assert all(torch.isfinite(value).all() for value in saved.values())
 
 
+def test_a_gradient_that_is_no_number_is_never_saved(make_loop, monkeypatch):
+    """The square root at zero: a loss of 0 whose slope is infinite."""
+    loop = make_loop(checkpoint_every=1)
+    train_until(loop, 2)
+    plain = loop.learner.forward
+
+    def steep(batch):
+        losses = plain(batch)
+        return {"error": (losses["error"] * 0).sqrt()}
+
+    monkeypatch.setattr(loop.learner, "forward", steep)
+    with pytest.raises(UserError, match="loss or gradient is not finite at step 3"):
+        loop.train()
+    assert [path.name for path in states(loop.run)][-1] == "step-2"
+    saved = load_file(states(loop.run)[-1] / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+
+
 @pytest.mark.parametrize("limit", [64, 1000])
 def test_a_failed_save_keeps_the_state_before(make_loop, limit):
     """A limit on file sizes makes the system refuse the write: of the weights, or of the optimizer after them."""

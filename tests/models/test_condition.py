@@ -1,5 +1,6 @@
 """Dropping conditions and pairing them with their null."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -35,6 +36,13 @@ def test_each_sample_is_dropped_by_its_own_draw():
     assert 70 < sum(rows) < 130
     changes = sum(a != b for a, b in pairwise(rows))
     assert changes > 100  # neighbours are independent
+
+
+def test_summary_is_the_mean_of_the_tokens_that_count():
+    given = condition(2)
+    masked = replace(given, mask=torch.tensor([[True, True, False], [False, False, False]]))
+    torch.testing.assert_close(masked.summary()[0], given.tokens[0, :2].mean(0))
+    assert masked.summary()[1].abs().max() == 0
 
 
 def test_never_and_always():

@@ -14,6 +14,9 @@ CONFIGS = {
     "unet": UNetConfig(
         block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16
     ),
+    "unet with summary": UNetConfig(
+        block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16, summary=True
+    ),
     "transformer": TransformerConfig(layers=2, heads=2, head_channels=16),
 }
 every_backbone = pytest.mark.parametrize("kind", CONFIGS)
@@ -26,7 +29,7 @@ def denoiser(kind, spatial=0, **changes):
     torch.manual_seed(0)
     model = build_denoiser(CONFIGS[kind].model_copy(update=changes), 4, 8, 12, spatial).eval()
     if not zero:
-        last = model.backbone.conv_out if kind == "unet" else model.backbone.proj_out
+        last = model.backbone.proj_out if kind == "transformer" else model.backbone.conv_out
         torch.nn.init.normal_(last.weight, std=0.1)
     return model
 
@@ -93,6 +96,18 @@ def test_rows_do_not_see_one_another_and_one_time_serves_all(kind):
         )
     same = model(z, torch.tensor(10), condition)
     torch.testing.assert_close(same[0], output[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_summary_reaches_the_time_embedding():
+    """Where no level attends to the tokens, only the summary can carry them."""
+    z, condition = inputs()
+    changed = replace(condition, tokens=condition.tokens + 1)
+    for summary in (False, True):
+        model = denoiser("unet", summary=summary, attention_levels=(False, False))
+        model.backbone.mid_block = None
+        same = torch.equal(model(z, TIMES, condition), model(z, TIMES, changed))
+        assert same is not summary
 
 
 @torch.no_grad()

@@ -102,6 +102,7 @@ def test_a_run_leaves_what_it_promises(straight):
     assert [path.name for path in states(straight)] == ["step-15", "step-20"]
     (validation,) = metrics(straight, "validation")
     assert validation["step"] == 20 and validation["validation"]["val_loss"] > 0
+    assert validation["validation"]["val_loss_other_prompts"] != validation["validation"]["val_loss"]
     assert (straight / "samples" / "step-0000020" / "samples.png").is_file()
     summary = json.loads((straight / "export" / "run.json").read_text())
     assert summary["step"] == 20 and summary["figures"] == validation["validation"]
