@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 
 import torch
+import yaml
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from gen.data.dataset import make_dataset
+from gen.data.dataset import CXRDataset, make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import appearance_figures, reconstruction_figures
 from gen.errors import UserError, exit_on_user_error
@@ -37,21 +38,41 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
     return pipeline
 
 
-def measure(pipeline: CXRPipeline, index: Path) -> dict:
-    """Figures on the test split (reconstruction) and on validation and test together (appearance)."""
-    data = DataConfig(index=index, resolution=pipeline.config.resolution, may_ship_only=True)
-    test, train = make_dataset(data, "test", 0), make_dataset(data, "train", 0)
+def measure(pipeline: CXRPipeline, test: CXRDataset, train: CXRDataset) -> dict:
+    """Figures on the test split: reconstruction, and the likeness of as many drawn images."""
     return {
         "codec": reconstruction_figures(pipeline.vae, test),
         "appearance": appearance_figures(pipeline, test, train),
     }
 
 
-def write_model(pipeline: CXRPipeline, figures: dict, run: dict, folder: Path) -> None:
+def history(export: Path) -> list[dict]:
+    """What was trained, first things first: the runs that an export's config names, then the export itself."""
+    if not (export / "run.json").is_file():
+        return []
+    config = yaml.safe_load((export / "config.yaml").read_text())
+    before = (config.get("initialise_from"), config.get("codec"), (config.get("text") or {}).get("model"))
+    runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]
+    summary = json.loads((export / "run.json").read_text())
+    own = {"run": Path(config["run"]).name, "step": summary["step"], "minutes": round(summary["seconds"] / 60, 1)}
+    return [*runs, {**own, "batch_size": config["train"]["batch_size"], "figures": summary["figures"]}]
+
+
+def card(figures: dict, runs: list[dict], train_images: int) -> str:
+    """The model card with this model's numbers in it."""
+    steps = [f"| {run['run']} | {run['step']:,} | {run['batch_size']} | {run['minutes']:g} |" for run in runs]
+    values = {"TRAIN_IMAGES": f"{train_images:,}", "RUNS": "\n".join(steps), "FIGURES": json.dumps(figures, indent=1)}
+    text = CARD.read_text()
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def write_model(pipeline: CXRPipeline, figures: dict, runs: list[dict], train_images: int, folder: Path) -> None:
     """Weights in float16, figures and card."""
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    (folder / "figures.json").write_text(json.dumps({**figures, "run": run}, indent=1))
-    (folder / "README.md").write_text(CARD.read_text().replace("FIGURES", json.dumps(figures, indent=1)))
+    (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))
+    (folder / "README.md").write_text(card(figures, runs, train_images))
 
 
 def main() -> None:
@@ -72,9 +93,12 @@ def main() -> None:
     if arguments.codec:
         pipeline = with_codec(pipeline, load_codec(arguments.codec))
     pipeline.scheduler = SAMPLERS[arguments.sampler].from_config(pipeline.scheduler.config)
-    figures = measure(pipeline, arguments.index)
-    run = json.loads((arguments.run / "run.json").read_text())
-    replace_folder(arguments.out, lambda folder: write_model(pipeline, figures, run, folder))
+    data = DataConfig(index=arguments.index, resolution=pipeline.config.resolution, may_ship_only=True)
+    test, train = make_dataset(data, "test", 0), make_dataset(data, "train", 0)
+    figures = measure(pipeline, test, train)
+    exports = [folder for folder in (arguments.codec, arguments.run) if folder is not None]
+    runs = list({run["run"]: run for export in exports for run in history(export)}.values())
+    replace_folder(arguments.out, lambda folder: write_model(pipeline, figures, runs, len(train), folder))
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB\n{json.dumps(figures, indent=1)}")
 

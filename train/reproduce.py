@@ -16,8 +16,7 @@ from gen.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "gen" / "weights" / "text_256"
-SHARES = {"vae": 0.15, "decoder": 0.2, "text": 0.65}  # of the budget; encoding comes on top
-SHIPPED_SAMPLING = ("--sampler=ddpm", "--steps=50", "--guidance=2")
+SHARES = {"vae": 0.12, "decoder": 0.15, "words": 0.05, "text": 0.68}  # of the budget; encoding comes on top
 UNBOUNDED = "train.steps=10000000"
 
 
@@ -28,14 +27,16 @@ def jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     def limit(part: str) -> list[str]:
         return [UNBOUNDED, f"train.minutes={minutes * SHARES[part]:g}"]
 
-    codec, moments, decoder, text = out / "vae", out / "moments", out / "decoder", out / "text"
+    codec, moments, decoder = out / "vae", out / "moments", out / "decoder"
+    words, text = out / "words", out / "text"
     train, configs = ROOT / "train", ROOT / "configs"
     start = f"initialise_from={codec / 'export'}"
-    latents = [f"codec={codec / 'export'}", f"data.moments={moments}"]
+    latents = [f"codec={codec / 'export'}", f"data.moments={moments}", f"text.model={words / 'export'}"]
     return [
         [f"{train}/vae.py", f"{configs}/vae_256.yaml", data, f"run={codec}", *limit("vae")],
         [f"{train}/vae.py", f"{configs}/vae_256_decoder.yaml", data, f"run={decoder}", start, *limit("decoder")],
         [f"{train}/encode.py", f"{configs}/encode_256.yaml", data, f"codec={codec / 'export'}", f"out={moments}"],
+        [f"{train}/text.py", f"{configs}/text_encoder.yaml", f"run={words}", *limit("words")],
         [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", *latents, *limit("text")],
         [
             f"{train}/publish.py",

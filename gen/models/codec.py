@@ -15,6 +15,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gen.models.linear_code import lapped_synthesis, principal_components
+
 LOG_VARIANCE_RANGE = (-30.0, 10.0)
 
 CodecKind = Literal["dc", "kl", "vq"]
@@ -174,20 +176,16 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def fit_linear_skip(self, images: Tensor) -> None:
         """Start the linear path at the principal components of image patches and the trunk at zero output.
 
+        The way back is the least-squares one over overlapping windows, so that no edges of patches show.
+
         Shapes: images [N, 1, H, W] in [-1, 1].
         """
         f, channels = self.downsample_factor, self.config.latent_channels
-        patches = F.unfold(images, f, stride=f).transpose(1, 2).reshape(-1, f * f).double()
-        mean = patches.mean(0)
-        _, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
-        basis = vectors[:, -channels:].T.flip(0)  # [C, f*f], strongest first
-        latents = (patches - mean) @ basis.T
-        unit = latents.square().mean().sqrt()
-        self.analysis.weight.copy_((basis / unit).view(channels, 1, f, f))
-        self.analysis.bias.copy_(-(basis @ mean) / unit)
-        self.synthesis.weight.zero_()
-        self.synthesis.weight[:, :, f // 2 : f // 2 + f, f // 2 : f // 2 + f] = (basis * unit).view(channels, 1, f, f)
-        self.synthesis.bias.fill_(mean.mean())
+        grey, basis = images.mean(), principal_components(images, f, channels)
+        self.analysis.weight.copy_(basis.view(channels, 1, f, f))
+        self.analysis.bias.copy_(-basis.sum(1) * grey)
+        self.synthesis.weight.copy_(lapped_synthesis(self.analysis(images), images - grey, f))
+        self.synthesis.bias.fill_(grey)
         for output in (self.autoencoder.encoder.conv_out, self.autoencoder.decoder.conv_out):
             conv = output if isinstance(output, nn.Conv2d) else output.conv
             nn.init.zeros_(conv.weight)

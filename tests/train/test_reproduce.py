@@ -1,5 +1,7 @@
 """`make reproduce` from an index to the table of figures, on a few small radiographs."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,5 +50,9 @@ def test_retrains_everything_and_prints_figures(index, tmp_path):
     for figure in ("codec psnr", "codec ssim", "appearance distance", "appearance ratio"):
         assert figure in table
     model = tmp_path / "out" / "model"
+    card = (model / "README.md").read_text()
+    assert "; 15 radiographs:" in card and not re.search(r"\{[A-Z_]+\}", card)
+    runs = [run["run"] for run in json.loads((model / "figures.json").read_text())["runs"]]
+    assert runs == ["vae", "decoder", "words", "text"] and all(f"| {run} | " in card for run in runs)
     assert (model / "model_index.json").is_file() and (model / "README.md").is_file()
     assert {path.suffix for path in model.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".md", ".txt"}
