@@ -40,6 +40,16 @@ def save_config(config: Strict, path: str | Path) -> None:
     Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
+def load_job(model: type[T], script: str, arguments: list[str]) -> T:
+    """The config that a job's command line names: CONFIG.yaml, then overrides.
+
+    Errors: as `load_config`, and UserError with the usage when there is no argument.
+    """
+    if not arguments:
+        raise UserError(f"no config given; usage: accelerate launch train/{script} CONFIG.yaml [key=value ...]")
+    return load_config(model, arguments[0], arguments[1:])
+
+
 def changed_fields(old: dict, new: dict, prefix: str = "") -> list[str]:
     """Dotted names of result-defining fields that differ between two dumped configs."""
     names = []

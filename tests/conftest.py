@@ -52,3 +52,25 @@ def tiny_pipeline(tiny_pipeline_dir):
     from gen.pipeline import CXRPipeline
 
     return CXRPipeline.from_pretrained(tiny_pipeline_dir)
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion_vae():
+    """A tiny three-channel autoencoder of diffusers' own."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            norm_num_groups=4,
+            scaling_factor=0.7,
+            sample_size=16,
+        ).eval()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
@@ -276,7 +275,7 @@ def test_folders_that_are_no_model(saved, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stable_diffusion(tmp_path_factory):
+def stable_diffusion(tmp_path_factory, stable_diffusion_vae):
     """A folder saved by diffusers' own classes."""
     torch.manual_seed(2)
     tokenizer = train_tokenizer(CORPUS)
@@ -292,17 +291,7 @@ def stable_diffusion(tmp_path_factory):
         **special,
     )
     theirs = StableDiffusionPipeline(
-        vae=AutoencoderKL(
-            in_channels=3,
-            out_channels=3,
-            latent_channels=4,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            norm_num_groups=4,
-            sample_size=16,
-        ),
+        vae=stable_diffusion_vae,
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel(

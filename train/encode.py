@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from gen import seeds
-from gen.config import load_config
+from gen.config import load_job
 from gen.data.augment import augment
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
@@ -57,9 +57,7 @@ def encode_rows(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset, store: 
 
 def main(arguments: list[str]) -> None:
     """Fill the store that a config describes."""
-    if not arguments:
-        raise UserError("no config given; usage: accelerate launch train/encode.py CONFIG.yaml [key=value ...]")
-    job = load_config(EncodeJob, arguments[0], arguments[1:])
+    job = load_job(EncodeJob, "encode.py", arguments)
     state = processes()
     rows: pd.DataFrame = read_index(job.data.index)
     rows = rows[rows["may_ship"].astype(bool)] if job.data.may_ship_only else rows

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from gen.config import load_config
+from gen.config import load_job
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
 from gen.data.dataset import make_dataset, make_loader
 from gen.engine.checkpoint import replace_folder
@@ -19,7 +19,7 @@ from gen.engine.figures import held_out_losses
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
-from gen.errors import UserError, exit_on_user_error
+from gen.errors import exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.loading import load_codec
 from gen.models.text import TextEncoder, build_text_encoder, train_tokenizer
@@ -107,9 +107,7 @@ class LatentLearner(Learner):
 
 def main(arguments: list[str]) -> None:
     """Train what a config describes, or go on with it."""
-    if not arguments:
-        raise UserError("no config given; usage: accelerate launch train/ldm.py CONFIG.yaml [key=value ...]")
-    job = load_config(LatentJob, arguments[0], arguments[1:])
+    job = load_job(LatentJob, "ldm.py", arguments)
     torch.manual_seed(job.train.seed)
     Loop(LatentLearner(job), job, job.train, job.run).train()
 

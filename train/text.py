@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from gen import seeds
-from gen.config import load_config
+from gen.config import load_job
 from gen.data.compose import ANSWERS, CORPUS_SIZE, attributed_prompt, prompt_corpus
 from gen.data.index import read_index
 from gen.data.prompts import prompt_from_row
@@ -27,7 +27,7 @@ from gen.engine.checkpoint import replace_folder
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
-from gen.errors import UserError, exit_on_user_error
+from gen.errors import exit_on_user_error
 from gen.models.condition import masked_mean
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.schema import TextEncoderJob
@@ -104,9 +104,7 @@ def attributed_batch(size: int, rng: random.Random) -> dict:
 
 def main(arguments: list[str]) -> None:
     """Train what a config describes, or go on with it."""
-    if not arguments:
-        raise UserError("no config given; usage: accelerate launch train/text.py CONFIG.yaml [key=value ...]")
-    job = load_config(TextEncoderJob, arguments[0], arguments[1:])
+    job = load_job(TextEncoderJob, "text.py", arguments)
     torch.manual_seed(job.train.seed)
     Loop(TextLearner(job), job, job.train, job.run).train()
 

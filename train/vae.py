@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gen.config import load_config
+from gen.config import load_job
 from gen.data.dataset import CXRDataset, make_dataset, make_loader
 from gen.engine.figures import reconstruction_figures
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
-from gen.errors import UserError, exit_on_user_error
+from gen.errors import exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
 from gen.objectives.reconstruction import ReconstructionLoss
@@ -111,9 +111,7 @@ def latent_noise(sample: Tensor, largest: float, scale: Tensor) -> Tensor:
 
 def main(arguments: list[str]) -> None:
     """Train what a config describes, or go on with it."""
-    if not arguments:
-        raise UserError("no config given; usage: accelerate launch train/vae.py CONFIG.yaml [key=value ...]")
-    job = load_config(CodecJob, arguments[0], arguments[1:])
+    job = load_job(CodecJob, "vae.py", arguments)
     torch.manual_seed(job.train.seed)
     Loop(CodecLearner(job), job, job.train, job.run).train()
 

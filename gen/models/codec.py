@@ -216,33 +216,26 @@ def _build_dc(image_channels: int, latent_channels: int, widths: tuple, layers: 
 
 
 def _build_kl(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderKL:
-    return AutoencoderKL(
-        in_channels=image_channels,
-        out_channels=image_channels,
-        latent_channels=latent_channels,
-        block_out_channels=tuple(widths),
-        layers_per_block=layers[0],
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        norm_num_groups=min(16, widths[0]),
-        mid_block_add_attention=False,
-    )
+    return AutoencoderKL(**_convolutional(image_channels, latent_channels, widths, layers))
 
 
 def _build_vq(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, codes: int) -> VQModel:
-    return VQModel(
-        in_channels=image_channels,
-        out_channels=image_channels,
-        latent_channels=latent_channels,
-        num_vq_embeddings=codes,
-        vq_embed_dim=latent_channels,
-        block_out_channels=tuple(widths),
-        layers_per_block=layers[0],
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        norm_num_groups=min(16, widths[0]),
-        mid_block_add_attention=False,
-    )
+    shape = _convolutional(image_channels, latent_channels, widths, layers)
+    return VQModel(num_vq_embeddings=codes, vq_embed_dim=latent_channels, **shape)
+
+
+def _convolutional(image_channels: int, latent_channels: int, widths: tuple, layers: tuple) -> dict:
+    return {
+        "in_channels": image_channels,
+        "out_channels": image_channels,
+        "latent_channels": latent_channels,
+        "block_out_channels": tuple(widths),
+        "layers_per_block": layers[0],
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "norm_num_groups": min(16, widths[0]),
+        "mid_block_add_attention": False,
+    }
 
 
 _BUILDERS = {"dc": _build_dc, "kl": _build_kl, "vq": _build_vq}

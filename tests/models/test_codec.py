@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from gen.errors import UserError
@@ -167,24 +166,9 @@ def test_saving_and_loading_changes_nothing(kind, tmp_path):
     assert weights_hash(tmp_path / "a") != weights_hash(tmp_path / "b")
 
 
-def stable_diffusion_vae():
-    torch.manual_seed(1)
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-        scaling_factor=0.7,
-    ).eval()
-
-
 @torch.no_grad()
-def test_a_stable_diffusion_autoencoder_keeps_its_numbers(tmp_path):
-    theirs, image = stable_diffusion_vae(), images()
+def test_a_stable_diffusion_autoencoder_keeps_its_numbers(stable_diffusion_vae, tmp_path):
+    theirs, image = stable_diffusion_vae, images()
     colour = image.expand(-1, 3, -1, -1)
     theirs.save_pretrained(tmp_path / "vae")
     for ours in (LatentCodec.from_autoencoder(theirs), load_codec(tmp_path / "vae").eval()):
