@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from gen.config import load_job
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
 from gen.data.dataset import make_dataset, make_loader
+from gen.data.moments import fingerprint
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_losses
 from gen.engine.learner import Learner
@@ -81,6 +82,10 @@ class LatentLearner(Learner):
         """Endless training batches of one rank."""
         train = self.job.train
         return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    def data_fingerprint(self) -> str:
+        """Of the names of the training images, in their order."""
+        return fingerprint(self.dataset.keys)
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gen.config import load_job
 from gen.data.dataset import CXRDataset, make_dataset, make_loader
+from gen.data.moments import fingerprint
 from gen.engine.figures import reconstruction_figures
 from gen.engine.learner import Learner
 from gen.engine.loop import Loop
@@ -70,6 +71,10 @@ class CodecLearner(Learner):
         """Endless training batches of one rank."""
         train = self.job.train
         return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    def data_fingerprint(self) -> str:
+        """Of the names of the training images, in their order."""
+        return fingerprint(self.dataset.keys)
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:

@@ -20,17 +20,25 @@ KEPT_STATES = 2
 WRITE_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error")  # torch.save's words for it
 
 
-def claim_run(run: Path, config: Strict) -> None:
-    """Write the resolved config into a new run folder, or refuse to resume a run that trains something else."""
-    path = run / "config.yaml"
+def claim_run(run: Path, config: Strict, data: str) -> None:
+    """Write the resolved config into a new run folder, or refuse to resume a run that trains something else.
+
+    `data` is the fingerprint of the training images: their order follows from their number and names.
+    """
+    path, seen = run / "config.yaml", run / "data.txt"
     if path.is_file():
         changed = changed_fields(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
         if changed:
             raise UserError(
                 f"{path}: the run was started with other values of {', '.join(changed)}; choose another run="
             )
+    if seen.is_file() and seen.read_text() != data:
+        raise UserError(
+            f"{run}: the training images are not those it began with; restore the index or choose another run="
+        )
     run.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
+    seen.write_text(data)
 
 
 def states(run: Path) -> list[Path]:

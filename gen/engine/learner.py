@@ -21,6 +21,10 @@ class Learner(nn.Module):
         """Endless batches for one rank from micro-batch number `start` onwards."""
         raise NotImplementedError
 
+    def data_fingerprint(self) -> str:
+        """What tells these training images from others; empty where there are none."""
+        return ""
+
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Figures on held-out data; pictures go into `folder`. Main process only."""
         return {}

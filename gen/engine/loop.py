@@ -44,7 +44,7 @@ class Loop:
             step_scheduler_with_optimizer=False,
         )
         if self.main:
-            checkpoint.claim_run(run, job)
+            checkpoint.claim_run(run, job, learner.data_fingerprint())
         self.accelerator.wait_for_everyone()
         parameters = [p for p in learner.trained.parameters() if p.requires_grad]
         fused = self.accelerator.device.type == "cuda"
@@ -215,7 +215,7 @@ class Loop:
     def _finish(self) -> None:
         figures = self._validate()
         if self.main:
-            summary = {"figures": figures, **self.progress}
+            summary = {"figures": figures, "data": self.learner.data_fingerprint(), **self.progress}
 
             def write(folder: Path) -> None:
                 self.learner.export(self.averaged(), folder)

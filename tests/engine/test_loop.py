@@ -5,6 +5,7 @@ import math
 import os
 import resource
 import signal
+import time
 
 import pytest
 import torch
@@ -259,6 +260,32 @@ def test_a_failed_save_keeps_the_state_before(make_loop, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert [path.name for path in (loop.run / "state").iterdir()] == ["step-5"]
     assert make_loop().progress["step"] == 5
+
+
+def test_other_training_images_are_refused_on_resume(make_loop, monkeypatch):
+    loop = make_loop()
+    train_until(loop, 5)
+    monkeypatch.setattr(type(loop.learner), "data_fingerprint", lambda _: "others")
+    with pytest.raises(UserError, match="not those it began with; restore the index"):
+        make_loop()
+
+
+def test_half_precision_trains_too(make_loop):
+    loop = make_loop(mixed_precision="bf16", steps=3)
+    loop.train()
+    first = next(iter(weights(loop).values()))
+    assert first.dtype == torch.float32 and torch.isfinite(first).all()
+
+
+def test_tracker_wandb_works_offline(make_loop, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    make_loop(trackers=["wandb"], steps=2).train()
+    (written,) = tmp_path.rglob("run-*.wandb")
+    patience = time.monotonic() + 60  # another process writes it
+    while b"learning_rate" not in written.read_bytes() and time.monotonic() < patience:
+        time.sleep(0.2)
+    assert b"learning_rate" in written.read_bytes()
 
 
 def test_tracker_tensorboard_gets_config_and_figures(make_loop):
