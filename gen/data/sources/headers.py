@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import pandas as pd
@@ -27,7 +28,9 @@ def dicom_headers(paths: Iterable[str]) -> pd.DataFrame:
         import pydicom  # noqa: F401
     except ImportError:
         raise UserError("DICOM files need pydicom; install it with: pip install cxr-gen[dicom]") from None
-    return pd.DataFrame([_header(path) for path in paths], columns=list(TAGS), dtype=str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ages such as "51" offend against the standard and are read all the same
+        return pd.DataFrame([_header(path) for path in paths], columns=list(TAGS), dtype=str)
 
 
 def _header(path: str) -> list[str]:

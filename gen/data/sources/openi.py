@@ -21,15 +21,34 @@ from gen.errors import UserError
 SOURCE = "openi"
 LICENCE = "CC BY-NC-ND 4.0 (Open-i, Indiana University)"
 SECTIONS = ("comparison", "indication", "findings", "impression")
-NAMES = {"lung, hyperlucent": "Emphysema", "pulmonary atelectasis": "Atelectasis", "pulmonary edema": "Edema"}
-NAMES |= {"fractures, bone": "Fracture", "hernia, hiatal": "Hernia", "medical device": "Support Devices"}
-NAMES |= {"catheters, indwelling": "Support Devices", "pulmonary emphysema": "Emphysema", "granuloma": "Granuloma"}
-NAMES |= {
-    "tube, inserted": "Support Devices",
-    "implanted medical device": "Support Devices",
-    "infiltrate": "Infiltration",
-}
-NAMES |= {"mass": "Mass", "nodule": "Nodule", "pneumonia": "Pneumonia", "costophrenic angle": ""}
+NAMES = {"pulmonary atelectasis": "Atelectasis", "pulmonary edema": "Edema", "pulmonary emphysema": "Emphysema"}
+NAMES |= {"fractures, bone": "Fracture", "hernia, hiatal": "Hernia", "airspace disease": "Lung Opacity"}
+NAMES |= {"infiltrate": "Infiltration", "pulmonary fibrosis": "Fibrosis"}
+DEVICES = ("medical device", "implanted medical device", "catheters, indwelling", "tube, inserted", "stents")
+NAMES |= dict.fromkeys(DEVICES, "Support Devices")
+# codes name a site and then what is wrong there ("Lung/hypoinflation"): the site alone is no finding
+SITES = (
+    "lung",
+    "thoracic vertebrae",
+    "spine",
+    "aorta",
+    "aorta, thoracic",
+    "diaphragm",
+    "costophrenic angle",
+    "cardiac shadow",
+)
+SITES += (
+    "mediastinum",
+    "shoulder",
+    "pulmonary artery",
+    "lumbar vertebrae",
+    "heart",
+    "ribs",
+    "trachea",
+    "pleura",
+    "markings",
+)
+SITES += ("technical quality of image unsatisfactory", "no indexing")
 
 
 def read(folder: Path) -> Tables:
@@ -49,8 +68,8 @@ def read(folder: Path) -> Tables:
 def findings(codes: str) -> str:
     """Manual codes ("Cardiomegaly/mild;Fractures, Bone/ribs;normal") by their first part, joined by ";"."""
     terms = [code.split("/")[0].strip() for code in codes.split(";")]
-    named = (NAMES.get(term.lower(), term.replace(",", "")) for term in terms if term)
-    return ";".join(dict.fromkeys(term for term in named if term and term.lower() != "no indexing"))
+    kept = (term for term in terms if term and term.lower() not in SITES)
+    return ";".join(dict.fromkeys(NAMES.get(term.lower(), term.replace(",", "")) for term in kept))
 
 
 def _from_csv(folder: Path) -> pd.DataFrame:

@@ -34,11 +34,11 @@ def read(folder: Path) -> Tables:
     test = pd.DataFrame({"patientId": sorted(path.stem for path in (folder / "stage_2_test_images").glob("*.dcm"))})
     table = pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
     table["image"] = _images(folder, table)
-    headers = dicom_headers(table["image"])
+    headers, patients = dicom_headers(table["image"]), _patients(folder)
     rows = pd.DataFrame(
         {
             "image": table["image"],
-            "patient_id": table["patientId"].map(_patients(folder)).fillna(table["patientId"]),
+            "patient_id": [patients.get(name, name) for name in table["patientId"]],
             "study_id": table["patientId"],
             "findings": _findings(folder, table),
             "split": table["split"],
