@@ -66,16 +66,37 @@ def sources() -> None:
 
 
 @app.command()
-def check(index: IndexPath) -> None:
-    """List every problem of an index: columns, values, missing files, patients in two splits."""
-    from gen.data.index import check_index, load_table
+def check(
+    index: IndexPath,
+    images: Annotated[bool, typer.Option(help="also read every image")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="processes that read images, 0 for none besides this one")] = 4,
+    report: Annotated[Path | None, typer.Option(help="CSV to write, one row a problem")] = None,
+) -> None:
+    """List every problem: columns, values, absent files, patients and images in two splits, polarity, borders, views.
 
-    problems = check_index(load_table(index))
+    Ends with code 2 where patients or equal images are in two splits, files are absent or unreadable or the table is
+    wrong; near-duplicates, polarity, borders and unknown views are warnings.
+    """
+    from gen.data.index import load_table
+    from gen.data.inspection import counts, inspect
+    from gen.data.inspection import report as as_table
+    from gen.data.summary import aligned_left
+    from gen.files import replacing
+
+    problems = inspect(load_table(index), images, workers)
+    if report:
+        with replacing(report) as temporary:
+            as_table(problems).to_csv(temporary, index=False)
     for problem in problems[:SHOWN_PROBLEMS]:
-        typer.echo(problem)
+        typer.echo(problem.line())
+    if len(problems) > SHOWN_PROBLEMS:
+        typer.echo(f"... and {len(problems) - SHOWN_PROBLEMS} more{f', in {report}' if report else ' (see --report)'}")
     if problems:
-        raise UserError(f"{index}: {len(problems)} problems; correct the table or build it again")
-    typer.echo(f"{index}: no problems")
+        typer.echo(f"\n{aligned_left(counts(problems))}")
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        raise UserError(f"{index}: {errors} problems; correct the table or build it again")
+    typer.echo(f"{index}: no {'errors' if problems else 'problems'}")
 
 
 @app.command()
