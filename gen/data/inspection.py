@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from gen.data.index import check_index
 from gen.data.looks import Look, local_contrast, look_at_all, unit
 
 WIDE_BORDER = 0.15  # of the area
-# both correlations with the mean chest; of 3,326 radiographs two are below, both known, and the next stands at -0.06
+# both correlations with the mean chest; of 3,326 radiographs two are below, both known, and the next stands at -0.13
 INVERTED = -0.2
 CONTRAST_SIGMA = 6.0  # pixels of 32
 SIDE = 32
@@ -58,9 +59,8 @@ def inspect(table: pd.DataFrame, images: bool = True, workers: int = 0) -> list[
 
 def counts(problems: Sequence[Problem]) -> list[list[str]]:
     """Lines of a table: severity, kind, number."""
-    kinds = pd.Series([(problem.severity, problem.kind) for problem in problems], dtype=object).value_counts()
-    lines = [[severity, kind, str(number)] for (severity, kind), number in sorted(kinds.items())]
-    return [["severity", "problem", "number"], *lines]
+    kinds = Counter((problem.severity, problem.kind) for problem in problems)
+    return [["severity", "problem", "number"], *([*kind, str(number)] for kind, number in sorted(kinds.items()))]
 
 
 def report(problems: Sequence[Problem]) -> pd.DataFrame:

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from gen.data.sources.adapter import Adapter, Tables
-from gen.data.sources.layout import complete, one_hot_findings, read_csv
-from gen.data.sources.mimic_cxr import LABELS
+from gen.data.sources.layout import CHEXPERT_LABELS, complete, one_hot_findings, read_csv
 from gen.errors import UserError
 
 SOURCE = "chexpert"
 LICENCE = "Stanford University Dataset Research Use Agreement (non-commercial)"
+DETAILS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 
@@ -27,7 +27,7 @@ def read(folder: Path) -> Tables:
     if not present:
         raise UserError(f"{folder}: train.csv and valid.csv not found; give the folder CheXpert-v1.0[-small]")
     table = pd.concat(present, ignore_index=True)
-    findings, uncertain = one_hot_findings(table, LABELS)
+    findings, uncertain = one_hot_findings(table, CHEXPERT_LABELS)
     ids = paths_as_ids(table["Path"])
     rows = pd.DataFrame(
         {
@@ -55,9 +55,9 @@ def paths_as_ids(paths: pd.Series) -> dict[str, pd.Series]:
 def _read_split(path: Path, split: str) -> pd.DataFrame | None:
     if not path.is_file():
         return None
-    needed = ("Path", *LABELS) if split == "test" else ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS)
-    table = read_csv(path, needed)
-    absent = [column for column in ("Sex", "Age", "Frontal/Lateral", "AP/PA") if column not in table]
+    # the test set's table names paths and labels only
+    table = read_csv(path, ("Path", *(() if split == "test" else DETAILS), *CHEXPERT_LABELS))
+    absent = [column for column in DETAILS if column not in table]
     return table.assign(**dict.fromkeys(absent, ""), split=split)
 
 

@@ -15,8 +15,7 @@ import pandas as pd
 
 from gen.data.sources.adapter import Adapter, Tables
 from gen.data.sources.chexpert import paths_as_ids
-from gen.data.sources.layout import complete, find, find_any, one_hot_findings, read_csv
-from gen.data.sources.mimic_cxr import LABELS
+from gen.data.sources.layout import CHEXPERT_LABELS, complete, find, find_any, one_hot_findings, read_csv
 from gen.errors import UserError
 
 SOURCE = "chexpert_plus"
@@ -66,7 +65,7 @@ def _labels(folder: Path, paths: pd.Series) -> dict[str, pd.Series]:
     if path is None:
         return {}
     table = _json_lines(path)
-    findings, uncertain = one_hot_findings(table, LABELS)
+    findings, uncertain = one_hot_findings(table, CHEXPERT_LABELS)
     columns = {"findings": findings, "uncertain": uncertain}
     keys = table["path_to_image"]
     return {name: paths.map(dict(zip(keys, values, strict=True))).fillna("") for name, values in columns.items()}
@@ -79,7 +78,7 @@ def _json_lines(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not JSON lines ({error}); download it again") from None
     if "path_to_image" not in table:
         raise UserError(f"{path}: key 'path_to_image' is missing; is this CheXbert's label file of CheXpert Plus?")
-    return table.reindex(columns=["path_to_image", *LABELS])
+    return table.reindex(columns=["path_to_image", *CHEXPERT_LABELS])
 
 
 ADAPTER = Adapter(

@@ -13,6 +13,9 @@ from gen.data.index import COLUMNS, OLDEST, assign_splits
 from gen.data.sources.values import in_index_columns
 from gen.errors import UserError
 
+CHEXPERT_LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture")
+CHEXPERT_LABELS += ("Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia")
+CHEXPERT_LABELS += ("Pneumothorax", "Support Devices")
 VAL_OF_TRAIN = 0.125  # of the patients of an official training set that has no validation set
 GUARDED = {"train": 0, "val": 1, "test": 2}
 
@@ -58,7 +61,7 @@ def placed(names: Iterable[str], images: Mapping[str, str], folder: Path) -> lis
 def one_hot_findings(table: pd.DataFrame, labels: Mapping[str, str] | Sequence[str]) -> tuple[list[str], list[str]]:
     """Columns with 1, 0, -1 or blank as ";"-joined findings (1) and uncertain findings (-1) of each row."""
     names = labels if isinstance(labels, Mapping) else dict(zip(labels, labels, strict=True))
-    values = table[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy()
+    values = np.stack([pd.to_numeric(table[column], errors="coerce") for column in names], axis=1)
     titles = np.array(list(names.values()), dtype=object)
     return [";".join(titles[row == 1]) for row in values], [";".join(titles[row == -1]) for row in values]
 
@@ -71,7 +74,7 @@ def days_from_first(patients: pd.Series, times: pd.Series) -> pd.Series:
 
 def plausible_ages(ages: Iterable[str | float]) -> list[str]:
     """Ages as text, blank where they lie outside 0..130 years (NIH has one of 413)."""
-    years = pd.to_numeric(pd.Series(list(ages)), errors="coerce")
+    years = pd.Series(pd.to_numeric(list(ages), errors="coerce"))
     return [f"{value:g}" if 0 <= value <= OLDEST else "" for value in years]
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from gen.data.sources.adapter import Adapter, Tables
 from gen.data.sources.layout import (
+    CHEXPERT_LABELS,
     complete,
     days_from_first,
     find,
@@ -29,9 +30,6 @@ from gen.data.sources.mimic_events import Window, events
 SOURCE = "mimic_cxr"
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
 METADATA = ("dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns", "StudyDate", "StudyTime")
-LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture")
-LABELS += ("Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia")
-LABELS += ("Pneumothorax", "Support Devices")
 
 
 def read(folder: Path, ehr: Path | None = None, window: Window | None = None) -> Tables:
@@ -89,8 +87,8 @@ def _labels(folder: Path, studies: pd.Series) -> dict[str, pd.Series]:
         path = find_any(folder, f"mimic-cxr-2*-{labeller}.csv*")
         if path is None:
             continue
-        table = read_csv(path, ("study_id", *LABELS))
-        sure, unsure = one_hot_findings(table, LABELS)
+        table = read_csv(path, ("study_id", *CHEXPERT_LABELS))
+        sure, unsure = one_hot_findings(table, CHEXPERT_LABELS)
         columns[name] = studies.map(dict(zip(table["study_id"], sure, strict=True))).fillna("")
         if name == "findings":
             columns["uncertain"] = studies.map(dict(zip(table["study_id"], unsure, strict=True))).fillna("")

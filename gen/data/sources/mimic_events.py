@@ -90,10 +90,11 @@ def events(ehr: Path, studies: pd.DataFrame, window: Window) -> Iterator[pd.Data
     found = [(table, path) for table in TABLES if (path := find_any(ehr, table.path))]
     if not found:
         raise UserError(f"{ehr}: no MIMIC-IV tables; give the folder that holds hosp/labevents.csv.gz, icu/ ...")
+    subjects = studies["subject_id"].unique()
     for table, path in found:
         names = _names(ehr, table.names)
         for part in _parts(path, table.columns()):
-            part = part[np.isin(part["subject_id"].to_numpy(), studies["subject_id"].to_numpy())]
+            part = part[np.isin(part["subject_id"].to_numpy(), subjects)]
             if len(part):
                 yield _joined(_described(part, table, names), studies, window)
 
@@ -119,8 +120,8 @@ def _described(part: pd.DataFrame, table: EventTable, names: pd.Series | None) -
     start = pd.to_datetime(part[table.start], errors="coerce")
     code = part[table.code]
     name = part[table.name] if table.name else code.map(names).fillna("") if names is not None else ""
-    value = [pd.to_numeric(part[column], errors="coerce") for column in table.value]
-    text = part[table.value[-1]].where(value[0].isna(), "") if table.value else ""
+    value = pd.to_numeric(part[table.value[0]], errors="coerce") if table.value else np.nan
+    text = part[table.value[-1]].where(np.isnan(value), "") if table.value else ""
     described = {
         "subject_id": part["subject_id"],
         "hadm_id": part["hadm_id"].str.removesuffix(".0"),
@@ -129,7 +130,7 @@ def _described(part: pd.DataFrame, table: EventTable, names: pd.Series | None) -
         "kind": table.kind,
         "code": code,
         "name": name,
-        "value": value[0] if value else np.nan,
+        "value": value,
         "text": text,
         "unit": part[table.unit[0]] if table.unit else "",
     }

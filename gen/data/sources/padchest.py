@@ -62,17 +62,18 @@ def read(folder: Path) -> Tables:
     table = table[table["ImageID"].str.lower().str.endswith(".png")].reset_index(drop=True)
     times = pd.to_datetime(table["StudyDate_DICOM"], format="%Y%m%d", errors="coerce")
     births = pd.to_numeric(table["PatientBirth"], errors="coerce")
+    patients = table["PatientID"].where(table["PatientID"] != "", table["StudyID"])
     rows = pd.DataFrame(
         {
             "image": placed(table["ImageID"], images_by_name(folder, (".png",)), folder),
-            "patient_id": table["PatientID"],
+            "patient_id": patients,
             "study_id": table["StudyID"],
             "view": table["Projection"],
             "sex": table["PatientSex_DICOM"],
             "age": plausible_ages(times.dt.year - births),
             "findings": [findings(labels) for labels in table["Labels"]],
             "report_es": table.get("Report", ""),
-            "offset_days": days_from_first(table["PatientID"], times),
+            "offset_days": days_from_first(patients, times),
         }
     )
     return Tables(complete(rows, SOURCE, LICENCE))

@@ -2,8 +2,8 @@
 
 Layout of PhysioNet: train/<id>.dicom, test/<id>.dicom, annotations/annotations_{train,test}.csv (a box a row, "No
 finding" without one) and annotations/image_labels_{train,test}.csv (a reader a row, one column a label; the test set
-is a consensus without reader). The set names no patients, so an image counts as one; sex and age, mostly blank, come
-from the headers.
+is a consensus without reader). Kaggle's VinBigData, another form of it, is not read. The set names no patients, so an
+image counts as one; sex and age, mostly blank, come from the headers.
 """
 
 from __future__ import annotations

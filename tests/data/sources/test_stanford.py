@@ -3,7 +3,7 @@ import pytest
 
 from gen.data.index import check_index
 from gen.data.sources import chexpert, chexpert_plus, folder
-from gen.data.sources.mimic_cxr import LABELS
+from gen.data.sources.layout import CHEXPERT_LABELS
 from gen.errors import UserError
 
 HEADER = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,"
@@ -67,7 +67,7 @@ section_impression,age,sex,race,split
 
 
 def test_chexpert_plus(tree):
-    label = dict.fromkeys(LABELS) | {"Edema": 1.0, "Pneumonia": -1.0}
+    label = dict.fromkeys(CHEXPERT_LABELS) | {"Edema": 1.0, "Pneumonia": -1.0}
     images = {f"PNG/{name}": 8 for name in ("train/patient00002/study2/view1_frontal.png",)}
     images |= {"PNG_train/train/patient00002/study1/view1_frontal.png": 8}
     images |= {"valid/patient64541/study1/view1_lateral.jpg": 8}
