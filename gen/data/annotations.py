@@ -6,9 +6,10 @@
 | masks.parquet | image, structure, mask (file), channel (of a .npy stack), rle |
 | events.parquet | patient_id, study_id, hadm_id, hours, end_hours, kind, code, name, value, text, unit |
 
-`image` is the index's path and, like `mask`, relative to the folder on disk. Hours count from the study, negative
-before it; an event within the window of two studies stands there twice. `rle` holds "start length ..." pairs, each
-start counted from 0 at the top left, down the columns first.
+The names are those beside index.parquet; beside a.parquet lie a.boxes.parquet and so on. `image` is the index's path
+and, like `mask`, relative to the folder on disk. Hours count from the study, negative before it; an event within the
+window of two studies stands there twice. `rle` holds "start length ..." pairs, each start counted from 0 at the top
+left, down the columns first.
 """
 
 from __future__ import annotations
@@ -32,22 +33,28 @@ EVENT_COLUMNS += ("kind", "code", "name", "value", "text", "unit")
 PATH_COLUMNS = ("image", "mask")
 
 
+def beside(index: str | Path, name: str) -> Path:
+    """Where an index keeps its `boxes`, `masks` or `events`: boxes.parquet for index.*, a.boxes.parquet for a.*."""
+    path = Path(index)
+    return path.with_name(f"{name}.parquet" if path.stem == "index" else f"{path.stem}.{name}.parquet")
+
+
 def write_boxes(boxes: pd.DataFrame, index: str | Path) -> Path:
-    """Write boxes.parquet beside an index and return its path."""
-    return _write(boxes.reindex(columns=list(BOX_COLUMNS)), Path(index).with_name("boxes.parquet"))
+    """Write the boxes of an index and return their path."""
+    return _write(boxes.reindex(columns=list(BOX_COLUMNS)), beside(index, "boxes"))
 
 
 def write_masks(masks: pd.DataFrame, index: str | Path) -> Path:
-    """Write masks.parquet beside an index and return its path."""
-    return _write(masks.reindex(columns=list(MASK_COLUMNS)), Path(index).with_name("masks.parquet"))
+    """Write the masks of an index and return their path."""
+    return _write(masks.reindex(columns=list(MASK_COLUMNS)), beside(index, "masks"))
 
 
 def write_events(events: Iterable[pd.DataFrame], index: str | Path) -> tuple[Path, int]:
-    """Write events.parquet beside an index, a part at a time, and return its path and number of rows."""
+    """Write the events of an index, a part at a time, and return their path and number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(index).with_name("events.parquet")
+    path = beside(index, "events")
     types = {column: pa.string() if column in EVENT_TEXT else pa.float64() for column in EVENT_COLUMNS}
     schema, rows = pa.schema(list(types.items())), 0
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -59,7 +66,7 @@ def write_events(events: Iterable[pd.DataFrame], index: str | Path) -> tuple[Pat
 
 def read_beside(index: str | Path, name: str) -> pd.DataFrame:
     """The `boxes`, `masks` or `events` that belong to an index, with absolute paths."""
-    path = Path(index).with_name(f"{name}.parquet")
+    path = beside(index, name)
     if not path.is_file():
         raise UserError(f"{path}: no {name} beside this index; build it again from a source that has them")
     table = pd.read_parquet(path)

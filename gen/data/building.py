@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gen.data.annotations import write_boxes, write_events, write_masks
+from gen.data.annotations import beside, write_boxes, write_events, write_masks
 from gen.data.index import typed, validate, write_index
 from gen.data.sources import SOURCES, detect, mimic_cxr
 from gen.data.sources import folder as any_folder
@@ -43,6 +43,8 @@ def build_index(
         table = table.loc[table["may_ship"]].reset_index(drop=True)
     validate(table, out, files=True)
     write_index(table, out)
+    for name in ("boxes", "masks", "events"):  # those of an earlier build would point to other rows
+        beside(out, name).unlink(missing_ok=True)
     return table, [str(out), *_write_beside(read, table, out)]
 
 

@@ -78,10 +78,19 @@ def test_absent_images_are_named_or_left_out(tree, tmp_path):
     (root / "images" / "1_0.png").unlink()
     with pytest.raises(UserError, match="none of the 2 listed images is there"):
         build_index("nih_cxr14", [root], out, TableOf(skip_missing=True))
+    assert (tmp_path / "i.boxes.parquet").exists() and not (tmp_path / "boxes.parquet").exists()
     with pytest.raises(UserError, match="no masks beside this index"):
         read_beside(out, "masks")
     with pytest.raises(UserError, match="--csv and --map belong"):
         build_index("nih_cxr14", [root], out, TableOf(csv=root / "x.csv"))
+
+
+def test_an_index_built_anew_forgets_the_boxes_of_the_old(tree, shared_data, tmp_path):
+    out = tmp_path / "index.csv"
+    build_index("auto", [shared_data / "nih_cxr14_more"], out)
+    assert (tmp_path / "boxes.parquet").exists()
+    build_index("folder", [tree({"a.png": 8})], out)
+    assert not (tmp_path / "boxes.parquet").exists()
 
 
 def test_the_list_of_sources(monkeypatch, capsys):
