@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gen.errors import UserError, exit_on_user_error
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOWN_PROBLEMS = 50
 
@@ -27,7 +24,7 @@ IndexPath = Annotated[Path, typer.Argument(help="index table, .parquet or .csv")
 @app.command()
 def build(
     source: Annotated[
-        str, typer.Argument(help="a known data set (nih_cxr14 ...), `auto` to tell by folder name, or `folder` for any")
+        str, typer.Argument(help="a known data set (nih_cxr14 ...), `auto` to recognise it, or `folder` for any other")
     ],
     folders: Annotated[list[Path], typer.Argument(help="one or more folders of that source")],
     out: Annotated[Path, typer.Option(help="index to write, .parquet or .csv")] = Path("index.parquet"),
@@ -35,40 +32,71 @@ def build(
     map_: Annotated[
         list[str] | None, typer.Option("--map", help="index column=CSV column, e.g. view=ViewPosition; repeatable")
     ] = None,
-    skip_missing: Annotated[bool, typer.Option(help="leave out CSV rows without an image file")] = False,
+    skip_missing: Annotated[bool, typer.Option(help="leave out listed images without a file")] = False,
     may_ship_only: Annotated[bool, typer.Option(help="keep only rows whose licence lets weights be shared")] = False,
+    ehr: Annotated[Path | None, typer.Option(help="MIMIC-IV folder with hosp/ and icu/ (source mimic_cxr)")] = None,
+    hours_before: Annotated[float, typer.Option(help="with --ehr: events from so many hours before a study")] = 72,
+    hours_after: Annotated[float, typer.Option(help="with --ehr: events until so many hours after a study")] = 24,
 ) -> None:
-    """Build an index from data folders."""
-    import pandas as pd
-
-    from gen.data.index import validate, write_index
+    """Build an index from data folders, with boxes, masks and events beside it where the source has them."""
+    from gen.data.building import build_index
+    from gen.data.sources import folder as any_folder
+    from gen.data.sources.mimic_events import Window
     from gen.data.summary import summary
 
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise UserError(f"--out {out}: the index is a .parquet or .csv file")
-    columns = _column_map(map_ or [])
-    if source != "folder" and (csv or columns or skip_missing):
-        raise UserError(f"--csv, --map and --skip-missing belong to the source `folder`, not to {source!r}")
-    tables = [_rows(source, folder, csv, columns, skip_missing) for folder in folders]
-    table = pd.concat(tables, ignore_index=True)
-    if may_ship_only:
-        table = table.loc[table["may_ship"]].reset_index(drop=True)
-    validate(table, out, files=True)
-    write_index(table, out)
-    typer.echo(f"{summary(table)}\n\nwrote {out}")
+    table_of = any_folder.TableOf(csv, _column_map(map_ or []), skip_missing)
+    table, written = build_index(
+        source, folders, out, table_of, ehr=ehr, window=Window(hours_before, hours_after), may_ship_only=may_ship_only
+    )
+    typer.echo(f"{summary(table)}\n\nwrote {', '.join(written)}")
 
 
 @app.command()
-def check(index: IndexPath) -> None:
-    """List every problem of an index: columns, values, missing files, patients in two splits."""
-    from gen.data.index import check_index, load_table
+def sources() -> None:
+    """List the known data sets: how one gets them, under which terms, and the files they are recognised by."""
+    from gen.data.sources import SOURCES
+    from gen.data.summary import aligned_left
 
-    problems = check_index(load_table(index))
+    lines = [["source", "data set", "access", "licence", "recognised by"]]
+    for name, adapter in SOURCES.items():
+        lines.append([name, adapter.title, adapter.access, adapter.licence, " or ".join(adapter.telltales)])
+    typer.echo(aligned_left(lines))
+
+
+@app.command()
+def check(
+    index: IndexPath,
+    images: Annotated[bool, typer.Option(help="also read every image")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="processes that read images, 0 for none besides this one")] = 4,
+    report: Annotated[Path | None, typer.Option(help="CSV to write, one row a problem")] = None,
+) -> None:
+    """List every problem: columns, values, absent files, patients and images in two splits, polarity, borders, views.
+
+    Ends with code 2 where patients or equal images are in two splits, files are absent or unreadable or the table is
+    wrong; near-duplicates, polarity, borders and unknown views are warnings.
+    """
+    from gen.data.index import load_table
+    from gen.data.inspection import counts, inspect
+    from gen.data.inspection import report as as_table
+    from gen.data.summary import aligned_left
+    from gen.files import replacing
+
+    problems = inspect(load_table(index), images, workers)
+    if report:
+        with replacing(report) as temporary:
+            as_table(problems).to_csv(temporary, index=False)
     for problem in problems[:SHOWN_PROBLEMS]:
-        typer.echo(problem)
+        typer.echo(problem.line())
+    if len(problems) > SHOWN_PROBLEMS:
+        typer.echo(f"... and {len(problems) - SHOWN_PROBLEMS} more{f', in {report}' if report else ' (see --report)'}")
     if problems:
-        raise UserError(f"{index}: {len(problems)} problems; correct the table or build it again")
-    typer.echo(f"{index}: no problems")
+        typer.echo(f"\n{aligned_left(counts(problems))}")
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        raise UserError(f"{index}: {errors} problems; correct the table or build it again")
+    typer.echo(f"{index}: no {'errors' if problems else 'problems'}")
 
 
 @app.command()
@@ -84,18 +112,6 @@ def main() -> None:
     """Entry point of the console script."""
     with exit_on_user_error():
         app()
-
-
-def _rows(source: str, folder: Path, csv: Path | None, columns: dict[str, str], skip_missing: bool) -> pd.DataFrame:
-    from gen.data.sources import SOURCES
-    from gen.data.sources import folder as any_folder
-
-    if source == "folder":
-        return any_folder.rows(folder, csv, columns, skip_missing)
-    name = folder.absolute().name if source == "auto" else source
-    if name not in SOURCES:
-        raise UserError(f"unknown source {name!r}; choose from {', '.join(SOURCES)}, auto, folder")
-    return SOURCES[name](folder)
 
 
 def _column_map(pairs: list[str]) -> dict[str, str]:

@@ -10,7 +10,9 @@ from PIL import Image
 from gen.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
+RAW_SUFFIX = ".img"  # of JSRT
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
+RAW_SIDE = 2048  # pixels
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I")
 ALPHA_MODES = ("RGBA", "LA", "PA")
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -28,6 +30,8 @@ def read_image(path: str | Path) -> np.ndarray:
         from gen.data.dicom import read_dicom
 
         return read_dicom(path)
+    if path.suffix.lower() == RAW_SUFFIX:
+        return _raw(path)
     try:
         with Image.open(path) as image:
             return _brightness(image)
@@ -81,6 +85,14 @@ def from_model(array: np.ndarray) -> np.ndarray:
 def luma(colours: np.ndarray) -> np.ndarray:
     """Brightness of a colour image, in its own units. Shapes: [H, W, 3] -> [H, W] float32."""
     return colours.astype(np.float32) @ LUMA
+
+
+def _raw(path: Path) -> np.ndarray:
+    """JSRT's raw format: 2048 x 2048 big-endian 12-bit values that grow with the film's blackness."""
+    values = np.fromfile(path, dtype=">u2")
+    if values.size != RAW_SIDE**2:
+        raise UserError(f"{path}: {values.size} values, not JSRT's {RAW_SIDE} x {RAW_SIDE}; copy the file again")
+    return 1 - np.minimum(values.reshape(RAW_SIDE, RAW_SIDE), 4095).astype(np.float32) / 4095
 
 
 def _brightness(image: Image.Image) -> np.ndarray:

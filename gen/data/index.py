@@ -16,6 +16,8 @@
 | may_ship | whether the licence lets copies, and weights trained on it, be passed on |
 | inverted | the file is stored with dark bone |
 | width, height | pixels |
+
+Further columns are kept. `soft`, the bone-free image of a pair, is a path like `image`.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ from gen.files import replacing
 
 REQUIRED = ("image", "patient_id", "split")
 TEXT = ("image", "patient_id", "study_id", "view", "sex", "age_group", "findings", "report", "split")
-TEXT += ("source", "licence")
+TEXT += ("source", "licence", "soft")
 NUMBERS = ("age", "offset_days", "width", "height")
 FLAGS = ("may_ship", "inverted")
+PATHS = ("image", "soft")
 COLUMNS = ("image", "patient_id", "study_id", "view", "sex", "age", "age_group", "findings", "report", "split")
 COLUMNS += ("offset_days", "source", "licence", "may_ship", "inverted", "width", "height")
 ALLOWED = {
@@ -67,9 +70,9 @@ def load_table(path: str | Path) -> pd.DataFrame:
     """An index as it is, typed and with absolute image paths, for `check_index` to judge."""
     path = Path(path)
     table = typed(_read_table(path), path)
-    if "image" in table:
-        folder = path.parent.absolute()
-        table["image"] = [os.path.normpath(folder / image) if image else "" for image in table["image"]]
+    folder = path.parent.absolute()
+    for column in table.columns.intersection(PATHS):
+        table[column] = [os.path.normpath(folder / image) if image else "" for image in table[column]]
     return table
 
 
@@ -77,7 +80,8 @@ def write_index(table: pd.DataFrame, path: str | Path) -> None:
     """Write an index atomically; image paths are stored relative to its folder."""
     path = Path(path)
     stored = table.copy()
-    stored["image"] = [_relative(image, path.parent.absolute()) for image in stored["image"]]
+    for column in stored.columns.intersection(PATHS):
+        stored[column] = [relative_to(image, path.parent.absolute()) if image else "" for image in stored[column]]
     with replacing(path) as temporary:
         if _is_csv(path):
             stored.to_csv(temporary, index=False)
@@ -161,7 +165,8 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".txt")
 
 
-def _relative(image: str, folder: Path) -> str:
+def relative_to(image: str, folder: Path) -> str:
+    """A path as files beside an index store it: relative to their folder."""
     try:
         return Path(os.path.relpath(image, folder)).as_posix()
     except ValueError:  # another drive

@@ -48,6 +48,13 @@ def _aligned(lines: list[list[str]]) -> str:
     )
 
 
+def aligned_left(lines: list[list[str]]) -> str:
+    """Columns of words for people."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
+
+
 def _top_findings(table: pd.DataFrame, top: int) -> str:
     if "findings" not in table:
         return "none"

@@ -52,6 +52,29 @@ def test_check_lists_every_problem(run, tmp_path, table):
     assert result[1].count("OBLIQUE") == 4
 
 
+def test_check_refuses_a_patient_in_two_splits_and_equal_images_across_them(run, tmp_path, table):
+    table.assign(split=["train", "test", "val", "test"]).to_csv(tmp_path / "i.csv", index=False)
+    result = run("check", tmp_path / "i.csv", "--no-images")
+    assert_refused(result, "1 problems")
+    assert "patient '007' is in the splits test and train" in result[1]
+    (tmp_path / "images" / "3.png").write_bytes((tmp_path / "images" / "0.png").read_bytes())
+    table.to_csv(tmp_path / "i.csv", index=False)
+    result = run("check", tmp_path / "i.csv", "--workers", 0)
+    assert_refused(result, "1 problems")
+    assert "same pixels in two splits" in result[1]
+
+
+def test_check_warns_reports_and_can_leave_the_images_alone(run, tmp_path, table):
+    table.assign(view="UNKNOWN").to_csv(tmp_path / "i.csv", index=False)
+    code, text, _ = run("check", tmp_path / "i.csv", "--workers", 0, "--report", tmp_path / "out" / "report.csv")
+    assert code == 0 and "no errors" in text and "warning   unknown view  4" in text
+    report = pd.read_csv(tmp_path / "out" / "report.csv")
+    assert report["kind"].tolist() == ["unknown view"] * 4 and report["row"].tolist() == [1, 2, 3, 4]
+    (tmp_path / "images" / "0.png").write_bytes(b"broken")
+    assert_refused(run("check", tmp_path / "i.csv", "--workers", 0), "1 problems")
+    assert run("check", tmp_path / "i.csv", "--no-images")[0] == 0
+
+
 def test_refusals_name_the_thing_and_write_nothing(run, tmp_path, table):
     images, out = tmp_path / "images", tmp_path / "index.parquet"
     assert_refused(run("build", "unheard", images, "--out", out), "unheard", "nih_cxr14")

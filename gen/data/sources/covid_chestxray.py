@@ -1,14 +1,69 @@
-"""covid-chestxray-dataset (Cohen et al. 2020): figures of articles, four views, free-text notes, a licence an image."""
+"""covid-chestxray-dataset (Cohen et al. 2020): figures of articles, four views, free-text notes, a licence an image.
+
+Layout of the repository: metadata.csv (patientid, offset, sex, age, finding, view, modality, folder, filename, license,
+clinical_notes ...) and images/. CT slices are left out. Only images under CC BY or CC0 may be passed on. Or a prepared
+folder, whose metadata.csv has the index's columns; there frontal images of unstated direction have the view UNKNOWN.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from gen.data.sources.values import read_metadata
+from gen.data.sources.adapter import Adapter, Tables
+from gen.data.sources.layout import complete, find, read_csv
+from gen.data.sources.prepared import is_prepared, read_prepared
+
+SOURCE = "covid_chestxray"
+COLUMNS = ("patientid", "offset", "sex", "age", "finding", "view", "filename", "license")
+CT_VIEWS = ("axial", "coronal")
+FREE = re.compile(r"CC[ -]?(?:BY|0)(?:[ -]?\d\.\d)?", re.I)
+UNKNOWN = ("todo", "unknown", "")
+# the last part of "Pneumonia/Viral/COVID-19", where it is not a finding's name by itself
+NAMES = {"Viral": "Viral Pneumonia", "Bacterial": "Bacterial Pneumonia", "Fungal": "Fungal Pneumonia"}
+NAMES |= {"Aspiration": "Aspiration Pneumonia", "Chlamydophila": "Chlamydophila Pneumonia", "Nocardia": "Nocardiosis"}
 
 
-def rows(folder: Path) -> pd.DataFrame:
-    """Index rows; frontal images of unstated direction have the view UNKNOWN."""
-    return read_metadata(folder, "covid_chestxray")
+def read(folder: Path) -> Tables:
+    """Index rows; the note of an article's figure stands in `report`, the day since onset in offset_days."""
+    if is_prepared(folder):
+        return read_prepared(folder, SOURCE)
+    table = read_csv(find(folder, "metadata.csv"), COLUMNS)
+    kept = ~table["view"].str.lower().str.contains("|".join(CT_VIEWS))
+    if "modality" in table:
+        kept &= table["modality"].str.lower() == "x-ray"
+    if "folder" in table:
+        kept &= table["folder"] == "images"  # the others are volumes
+    table = table[kept].reset_index(drop=True)
+    rows = pd.DataFrame(
+        {
+            "image": [str(folder.absolute() / "images" / name) for name in table["filename"]],
+            "patient_id": "cov_" + table["patientid"],
+            "study_id": "cov_" + table["patientid"] + "_" + table["offset"].replace("", "na"),
+            "view": table["view"],
+            "sex": table["sex"],
+            "age": table["age"],
+            "findings": [_finding(text) for text in table["finding"]],
+            "report": table.get("clinical_notes", ""),
+            "offset_days": pd.to_numeric(table["offset"], errors="coerce"),
+            "licence": table["license"].replace("", "not stated"),
+            "may_ship": ["yes" if FREE.fullmatch(text.strip()) else "no" for text in table["license"]],
+        }
+    )
+    return Tables(complete(rows, SOURCE))
+
+
+def _finding(text: str) -> str:
+    last = text.split("/")[-1].strip()
+    return "" if last.lower() in UNKNOWN else NAMES.get(last, last)
+
+
+ADAPTER = Adapter(
+    read=read,
+    title="covid-chestxray-dataset",
+    access="open (GitHub)",
+    licence="an image its own: CC BY, CC BY-SA, CC BY-NC-SA, or not stated",
+    telltales=("metadata.csv#clinical_notes",),
+)

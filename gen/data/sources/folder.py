@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from gen.data.images import IMAGE_SUFFIXES
 from gen.data.index import COLUMNS, assign_splits
+from gen.data.sources.layout import one_hot_findings
 from gen.data.sources.values import in_index_columns
+from gen.data.vocabulary import known_names
 from gen.errors import UserError
 
 # column names of well-known tables (NIH, CheXpert, MIMIC-CXR, PadChest, DICOM headers), lower case, without separators
@@ -24,6 +28,16 @@ ALIASES = {
     "report": ("report", "impression", "text"),
     "split": ("split", "dataset", "fold"),
 }
+FLAGS = {"", "1", "1.0", "0", "0.0", "-1", "-1.0", "nan"}
+
+
+@dataclass(frozen=True)
+class TableOf:
+    """What a user says about a folder's table: the CSV, which of its columns are whose, and absent images left out."""
+
+    csv: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    skip_missing: bool = False
 
 
 def rows(
@@ -49,7 +63,7 @@ def rows(
         table["source"] = folder.absolute().name
     if "split" not in table:
         table = assign_splits(table)
-    return in_index_columns(table)
+    return in_index_columns(table).join(table[table.columns.intersection(["uncertain"])])
 
 
 def _from_files(files: list[Path]) -> pd.DataFrame:
@@ -66,6 +80,9 @@ def _from_csv(
     except ValueError as error:
         raise UserError(f"{csv}: not a readable CSV table ({str(error).splitlines()[0]})") from None
     table = pd.DataFrame({name: raw[column] for name, column in _matched(csv, raw, columns).items()})
+    labels = {} if "findings" in table else _label_columns(raw)
+    if labels:
+        table["findings"], table["uncertain"] = one_hot_findings(raw, labels)
     table["image"] = _located(list(table["image"]), folder, files, csv, skip_missing)
     return table.loc[table["image"] != ""].reset_index(drop=True)
 
@@ -87,13 +104,24 @@ def _matched(csv: Path, raw: pd.DataFrame, columns: Mapping[str, str]) -> dict[s
     return matched
 
 
+def _label_columns(raw: pd.DataFrame) -> dict[str, str]:
+    """Columns named after a finding that hold nothing but 1, 0, -1 and blanks (the CheXpert style), and its label."""
+    known = known_names()
+    named = {column: known.get(" ".join(column.lower().replace("_", " ").split())) for column in raw.columns}
+    return {column: label for column, label in named.items() if label and set(raw[column].str.strip()) <= FLAGS}
+
+
 def _located(names: list[str], folder: Path, files: list[Path], csv: Path, skip_missing: bool) -> list[str]:
-    """Absolute path of each named image, by relative path, file name or name without suffix; empty where absent."""
-    by_name: dict[str, str] = {}
-    for path in reversed(files):
-        relative = path.relative_to(folder).as_posix()
-        by_name |= dict.fromkeys((relative, path.name, path.stem), str(path.absolute()))
-    places = [by_name.get(name) or by_name.get(Path(name).name, "") for name in names]
+    """Absolute path of each named image; empty where absent.
+
+    Names are relative paths, with or without folders before this one, file names or names without suffix; a name that
+    several files have places nothing.
+    """
+    by_name = {path.relative_to(folder).as_posix(): str(path.absolute()) for path in files}
+    for kind in ("name", "stem"):
+        counts = Counter(getattr(path, kind) for path in files)
+        by_name |= {getattr(p, kind): str(p.absolute()) for p in files if counts[getattr(p, kind)] == 1}
+    places = [_place(PurePosixPath(name.strip()).parts, by_name) for name in names]
     absent = [row for row, place in enumerate(places) if not place]
     if absent and (not skip_missing or len(absent) == len(places)):
         raise UserError(
@@ -101,3 +129,9 @@ def _located(names: list[str], folder: Path, files: list[Path], csv: Path, skip_
             f"{names[absent[0]]!r}); correct the folder, or leave such rows out with --skip-missing"
         )
     return places
+
+
+def _place(parts: Sequence[str], by_name: Mapping[str, str]) -> str:
+    """The file of the longest ending of a path that is known."""
+    endings = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((by_name[ending] for ending in endings if ending in by_name), "")

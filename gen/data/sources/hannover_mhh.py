@@ -1,14 +1,82 @@
-"""Hannover Medical School COVID-19 repository: inpatients in series, offset_days counted from admission."""
+"""Hannover Medical School COVID-19 repository: 243 images of inpatients in series, with laboratory values.
+
+Layout of the repository: data.csv and png/<image_id>.png. Its offsets count from the image ("admission_offset" -5: the
+patient came five days before), so that offset_days is their negative; ages are withheld, "-inf" and "inf" lie beyond
+a test's range. Laboratory values and intensive care become events. Or a prepared folder with metadata.csv.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from gen.data.sources.values import read_metadata
+from gen.data.sources.adapter import Adapter, Tables
+from gen.data.sources.layout import complete, find_any, read_csv
+from gen.data.sources.prepared import read_prepared
+
+SOURCE = "hannover_mhh"
+LICENCE = "CC BY 3.0"
+COLUMNS = ("patient_id", "image_id", "sex", "admission_offset", "projection")
+LABS = {"crp": "mg/l", "d-dimer": "mg/l", "factor_xii": "%", "ldh": "U/l", "lymphocytes": "1000/ul"}
+LABS |= {"neutrophils": "1000/ul", "pco2": "mmHg", "po2": "mmHg"}
+MOMENTS = {
+    "icu_admission_offset": "intensive care begins",
+    "icu_release_offset": "intensive care ends",
+    "death_offset": "death",
+}
 
 
-def rows(folder: Path) -> pd.DataFrame:
-    """Index rows; ages are not published."""
-    return read_metadata(folder, "hannover_mhh")
+def read(folder: Path) -> Tables:
+    """Index rows counted from admission, and events of the official layout."""
+    path = find_any(folder, "data.csv")
+    if path is None:
+        return read_prepared(folder, SOURCE)
+    table = read_csv(path, COLUMNS)
+    rows = pd.DataFrame(
+        {
+            "image": [str(folder.absolute() / "png" / f"{name}.png") for name in table["image_id"]],
+            "patient_id": "mhh_" + table["patient_id"],
+            "study_id": "mhh_" + table["image_id"],
+            "view": table["projection"],
+            "sex": table["sex"],
+            "findings": "COVID-19",
+            "offset_days": 0 - pd.to_numeric(table["admission_offset"], errors="coerce"),
+        }
+    )
+    return Tables(complete(rows, SOURCE, LICENCE, may_ship=True), events=[_events(table)])
+
+
+def _events(table: pd.DataFrame) -> pd.DataFrame:
+    labs = [_event(table, f"{name}_offset", "lab", name, f"{name}_val", unit) for name, unit in LABS.items()]
+    moments = [_event(table, column, "care", name, "", "") for column, name in MOMENTS.items()]
+    return pd.concat([part for part in (*labs, *moments) if part is not None], ignore_index=True)
+
+
+def _event(table: pd.DataFrame, offset: str, kind: str, name: str, value: str, unit: str) -> pd.DataFrame | None:
+    if offset not in table:
+        return None
+    hours = pd.to_numeric(table[offset], errors="coerce") * 24
+    values = pd.to_numeric(table[value], errors="coerce") if value in table else pd.Series(np.nan, index=table.index)
+    beyond = np.isinf(values)
+    part = pd.DataFrame(
+        {
+            "patient_id": "mhh_" + table["patient_id"],
+            "study_id": "mhh_" + table["image_id"],
+            "hours": hours,
+            "end_hours": hours,
+            "value": values.where(~beyond),
+            "text": np.where(beyond, np.where(values > 0, "above range", "below range"), ""),
+        }
+    )
+    return part.assign(kind=kind, code=name, name=name, unit=unit)[hours.notna()]
+
+
+ADAPTER = Adapter(
+    read=read,
+    title="Hannover Medical School COVID-19",
+    access="open (GitHub, figshare)",
+    licence=LICENCE,
+    telltales=("data.csv#admission_offset",),
+)

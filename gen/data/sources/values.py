@@ -1,16 +1,14 @@
-"""The many spellings of a view, a sex, an age or a split, as the index spells them, and a prepared folder's table."""
+"""The many spellings of a view, a sex, an age or a split, as the index spells them."""
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
 import pandas as pd
 
 from gen.data.index import CHILD_BELOW, COLUMNS, typed
 from gen.data.vocabulary import normalise_findings
-from gen.errors import UserError
 
 VIEWS = {
     "PA": "PA",
@@ -20,7 +18,9 @@ VIEWS = {
     "ANTEROPOSTERIOR": "AP",
     "ANTERO POSTERIOR": "AP",
     "AP ERECT": "AP",
+    "AP SEMI ERECT": "AP",
     "AP SUPINE": "AP SUPINE",
+    "AP HORIZONTAL": "AP SUPINE",
     "SUPINE": "AP SUPINE",
     "L": "LATERAL",
     "LL": "LATERAL",
@@ -29,8 +29,9 @@ VIEWS = {
     "LATERAL": "LATERAL",
     "LEFT LATERAL": "LATERAL",
     "RIGHT LATERAL": "LATERAL",
+    "XTABLE LATERAL": "LATERAL",
 }
-SEXES = {"M": "M", "MALE": "M", "MAN": "M", "F": "F", "FEMALE": "F", "WOMAN": "F"}
+SEXES = {"M": "M", "MALE": "M", "MAN": "M", "F": "F", "FEMALE": "F", "WOMAN": "F", "W": "F"}
 SPLITS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
 YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
@@ -79,17 +80,3 @@ def in_index_columns(table: pd.DataFrame) -> pd.DataFrame:
     if "view" not in table:
         table["view"] = "UNKNOWN"
     return typed(table.reindex(columns=list(COLUMNS)))
-
-
-def read_metadata(folder: Path, source: str) -> pd.DataFrame:
-    """Index rows of a folder that holds a metadata.csv with the index's column names and its images below."""
-    path = folder / "metadata.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: not found; give the folder that holds metadata.csv and images/")
-    # age_group is derived or set by the adapter: its wording differs from set to set
-    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="age_group", errors="ignore")
-    if "image" not in table:
-        raise UserError(f"{path}: column 'image' is missing; this is not a table of {source}")
-    table["image"] = [str(folder.absolute() / image) for image in table["image"]]
-    table["source"] = source
-    return in_index_columns(table)
