@@ -86,7 +86,7 @@ class Loop:
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         totals["grad_norm"] = norm
         if self.accelerator.scaler is None:  # a gradient scaler skips steps whose gradients overflow, and goes on
-            self._unchecked = (self._unchecked[0] + norm, self._unchecked[1])
+            self._unchecked = (loss.detach() + norm, batch.get("key", []))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.learner.trained)

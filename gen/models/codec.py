@@ -190,7 +190,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
             conv = output if isinstance(output, nn.Conv2d) else output.conv
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
-        self.autoencoder.encoder.conv_out.bias[channels:] = -6.0  # a narrow posterior to begin with
+        log_variance = self.autoencoder.encoder.conv_out.get_parameter("bias")[channels:]
+        log_variance.fill_(-6.0)  # a narrow posterior to begin with
         if self.config.kind == "kl":  # its 1 x 1 layer would mix that into the mean
             nn.init.dirac_(self.autoencoder.quant_conv.weight)
             nn.init.zeros_(self.autoencoder.quant_conv.bias)
