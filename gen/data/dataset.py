@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gen import seeds
 from gen.data.images import prepare
 from gen.data.index import read_index
-from gen.data.moments import MomentsStore, image_keys
+from gen.data.moments import MomentsStore, image_key, image_keys
 from gen.data.prompts import prompt_from_row
+from gen.data.records import Records
 from gen.errors import UserError
 from gen.schema import DataConfig
 
@@ -31,14 +32,17 @@ class CXRDataset(Dataset):
     """
 
     def __init__(self, rows: pd.DataFrame, resolution: int, moments: Path | None = None, seed: int = 0) -> None:
-        self.rows = rows.reset_index(drop=True)
-        self.records = self.rows.to_dict("records")
-        self.keys = image_keys(self.rows)
+        self.records = Records(rows)
         self.resolution = resolution
         self.seed = seed
         self.store = MomentsStore(Path(moments)) if moments else None
         if self.store:
             self.store.check_holds(self.keys)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of all images, in the order of the rows."""
+        return image_keys(self.records.columns)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -48,9 +52,9 @@ class CXRDataset(Dataset):
         rng = random.Random(seeds.mix(self.seed, "sample", position))
         record = self.records[row]
         sample = {name: record.get(name, "") for name in CONDITION_COLUMNS}
-        sample |= {"key": self.keys[row], "prompt": prompt_from_row(record, rng)}
+        sample |= {"key": image_key(record), "prompt": prompt_from_row(record, rng)}
         if self.store:
-            sample["moments"] = torch.from_numpy(self.store[self.keys[row], rng.randrange(self.store.variants)])
+            sample["moments"] = torch.from_numpy(self.store[sample["key"], rng.randrange(self.store.variants)])
         else:
             sample["image"] = self.image(row)
         return sample

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,15 @@ import pandas as pd
 from gen.errors import UserError
 
 
-def image_keys(rows: pd.DataFrame) -> list[str]:
-    """Names of images that survive a move of the files: source, study and file name."""
-    sources = rows["source"] if "source" in rows else [""] * len(rows)
-    studies = rows["study_id"] if "study_id" in rows else [""] * len(rows)
-    return [f"{a}:{b}:{Path(c).name}" for a, b, c in zip(sources, studies, rows["image"], strict=True)]
+def image_key(record: Mapping) -> str:
+    """Name of an image that survives a move of the files: source, study and file name."""
+    return f"{record.get('source', '')}:{record.get('study_id', '')}:{os.path.basename(record['image'])}"
+
+
+def image_keys(rows: pd.DataFrame | Mapping[str, Iterable]) -> list[str]:
+    """`image_key` of every row of a table, or of its columns."""
+    names = [name for name in ("source", "study_id", "image") if name in rows]
+    return [image_key(dict(zip(names, values, strict=True))) for values in zip(*(rows[n] for n in names), strict=True)]
 
 
 def fingerprint(*parts: object) -> str:
