@@ -73,7 +73,7 @@ class LatentLearner(Learner):
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
-        moments = batch["moments"] if "moments" in batch else self.codec.moments(batch["image"])
+        moments = batch["moments"].float() if "moments" in batch else self.codec.moments(batch["image"])
         z0 = self.codec.sample(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
         condition = self.trained["task"](batch).drop(self.job.task.drop)
         return self.objective(self.trained["denoiser"], z0, condition)

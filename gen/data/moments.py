@@ -75,9 +75,9 @@ class MomentsStore:
         return self.moments.shape[1]
 
     def __getitem__(self, key_variant: tuple[str, int]) -> np.ndarray:
-        """Moments of one image, a copy. Shapes: -> [2C, h, w] float32."""
+        """Moments of one image, a copy. Shapes: -> [2C, h, w] float16; a batch is made float32 on the device."""
         key, variant = key_variant
-        return self.moments[self.row_of[key], variant].astype(np.float32)
+        return np.array(self.moments[self.row_of[key], variant])
 
     def pending(self) -> list[int]:
         """Rows not yet written."""

@@ -76,7 +76,7 @@ def _loss_with(
         part = rows[first : first + 32]
         batch = to_device(collate([dataset[row, row] for row in part]), codec.device)
         batch["prompt"] = prompts[first : first + 32]
-        moments = batch["moments"] if "moments" in batch else codec.moments(batch["image"])
+        moments = batch["moments"].float() if "moments" in batch else codec.moments(batch["image"])
         losses = objective(trained["denoiser"], codec.sample(moments), trained["task"](batch), noise)
         total += float(losses["diffusion"]) * len(part)
     return total / len(rows)

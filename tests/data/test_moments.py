@@ -29,7 +29,7 @@ def test_values_survive_within_half_precision(tmp_path):
     for row, key in enumerate(KEYS):
         for variant in range(2):
             read = opened[key, variant]
-            assert read.dtype == np.float32 and read.shape == SHAPE[1:]
+            assert read.dtype == np.float16 and read.shape == SHAPE[1:]
             np.testing.assert_allclose(read, values[row, variant], rtol=2**-10, atol=1e-7)
     opened["a", 0][:] = 7  # a copy
     np.testing.assert_array_equal(opened["a", 0], values[0, 0].astype(np.float16))
