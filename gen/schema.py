@@ -23,6 +23,7 @@ class DataConfig(Strict):
     resolution: int = Field(gt=0, description="side of the square image, pixels")
     may_ship_only: bool = Field(False, description="use only rows whose licence lets trained weights be shared")
     workers: int = Field(0, ge=0, description="data loading processes per rank")
+    max_bad_share: float = Field(0.01, ge=0, lt=1, description="share of unreadable images that a job goes on without")
 
 
 class CodecConfig(Strict):

@@ -17,7 +17,8 @@ from gen.config import load_job
 from gen.data.augment import augment
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
-from gen.data.moments import MomentsStore, fingerprint
+from gen.data.moments import MomentsStore, fingerprint, image_key
+from gen.data.quarantine import Quarantine
 from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
@@ -42,12 +43,13 @@ def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
 @torch.no_grad()
 def encode_rows(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset, store: MomentsStore, rows: list[int]) -> int:
     """Encode and store rows; returns how many images were unreadable and left out."""
+    quarantine = Quarantine(job.out / "unreadable.csv", job.data.max_bad_share, len(dataset))
     bad = 0
     for row in tqdm(rows, desc="encode", unit="image", disable=not processes().is_main_process):
         try:
             images = variants(dataset.image(row), row, job).to(codec.device)
         except UserError as error:
-            tqdm.write(f"left out: {error}")
+            quarantine.add(image_key(dataset.records[row]), str(error))
             bad += 1
             continue
         moments = [codec.moments(part).float().cpu() for part in images.split(job.batch_size)]
@@ -69,7 +71,7 @@ def main(arguments: list[str]) -> None:
     state.wait_for_everyone()
     state.print(f"{len(dataset) - len(store.pending())} of {len(dataset)} images in {job.out}")
     if bad:
-        raise UserError(f"{job.data.index}: {bad} images could not be read (listed above); mend or remove their rows")
+        print(f"{bad} images could not be read; {job.out / 'unreadable.csv'} says why", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ class LatentLearner(Learner):
         super().__init__()
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
-        self.dataset = make_dataset(job.data, "train", job.train.seed)
-        self.held_out = make_dataset(job.data, "val", job.train.seed)
+        self.dataset = make_dataset(job.data, "train", job.train.seed, job.run)
+        self.held_out = make_dataset(job.data, "val", job.train.seed, job.run)
         for dataset in (self.dataset, self.held_out):
             if dataset.store is not None:
                 dataset.store.check_codec(self.codec.signature().tolist())

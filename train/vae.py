@@ -31,8 +31,8 @@ class CodecLearner(Learner):
     def __init__(self, job: CodecJob) -> None:
         super().__init__()
         self.job = job
-        self.dataset = make_dataset(job.data, "train", job.train.seed)
-        self.held_out = make_dataset(job.data, "val", job.train.seed)
+        self.dataset = make_dataset(job.data, "train", job.train.seed, job.run)
+        self.held_out = make_dataset(job.data, "val", job.train.seed, job.run)
         self.trained = nn.ModuleDict({"codec": self._codec(), "loss": ReconstructionLoss(job.loss)})
 
     def _codec(self) -> LatentCodec:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from gen.data.images import prepare
 from gen.data.index import read_index
 from gen.data.moments import MomentsStore, image_key, image_keys
 from gen.data.prompts import prompt_from_row
+from gen.data.quarantine import Quarantine
 from gen.data.records import Records
 from gen.errors import UserError
 from gen.schema import DataConfig
 
+T = TypeVar("T")
 CONDITION_COLUMNS = ("view", "sex", "age", "findings")
 
 
@@ -28,16 +31,33 @@ class CXRDataset(Dataset):
 
     Indexed by (row, position): the position in the run seeds the sample's prompt wording and augmentation, so
     that samples do not depend on workers or on a restart. Items: `image` [1, H, W] in [-1, 1] or `moments`
-    [2C, h, w], `prompt`, `view`, `sex`, `age`, `findings`, `key`.
+    [2C, h, w], `prompt`, `view`, `sex`, `age`, `findings`, `key`. With a quarantine, an image that cannot
+    be read is put there and the next row stands in for it, in a resumed run as in the first.
     """
 
-    def __init__(self, rows: pd.DataFrame, resolution: int, moments: Path | None = None, seed: int = 0) -> None:
-        self.records = Records(rows)
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        resolution: int,
+        moments: Path | None = None,
+        seed: int = 0,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self.resolution = resolution
         self.seed = seed
+        self.quarantine = quarantine
         self.store = MomentsStore(Path(moments)) if moments else None
-        if self.store:
-            self.store.check_holds(self.keys)
+        self.records = Records(rows if self.store is None else self._stored(rows, self.store))
+
+    def _stored(self, rows: pd.DataFrame, store: MomentsStore) -> pd.DataFrame:
+        """The rows with moments; the others go into quarantine, or all must have them where there is none."""
+        keys = image_keys(rows)
+        if self.quarantine is None:
+            store.check_holds(keys)
+        missing = set(store.missing(keys))
+        for key in sorted(missing):
+            self.quarantine.add(key, f"{store.folder}: no moments of {key}; run train/encode.py again")
+        return rows[[key not in missing for key in keys]]
 
     @property
     def keys(self) -> list[str]:
@@ -49,6 +69,24 @@ class CXRDataset(Dataset):
 
     def __getitem__(self, index: tuple[int, int]) -> dict:
         row, position = index
+        return self._readable(row, lambda row: self._sample(row, position))
+
+    def image(self, row: int) -> torch.Tensor:
+        """Pixels of one row. Shapes: -> [1, H, W] in [-1, 1]."""
+        return self._readable(row, self._pixels)
+
+    def _readable(self, row: int, read: Callable[[int], T]) -> T:
+        """Read a row or, where it cannot be read and there is a quarantine, the next one that can."""
+        while True:
+            try:
+                return read(row)
+            except UserError as error:
+                if self.quarantine is None:
+                    raise
+                self.quarantine.add(image_key(self.records[row]), str(error))
+                row = (row + 1) % len(self)
+
+    def _sample(self, row: int, position: int) -> dict:
         rng = random.Random(seeds.mix(self.seed, "sample", position))
         record = self.records[row]
         sample = {name: record.get(name, "") for name in CONDITION_COLUMNS}
@@ -56,11 +94,10 @@ class CXRDataset(Dataset):
         if self.store:
             sample["moments"] = torch.from_numpy(self.store[sample["key"], rng.randrange(self.store.variants)])
         else:
-            sample["image"] = self.image(row)
+            sample["image"] = self._pixels(row)
         return sample
 
-    def image(self, row: int) -> torch.Tensor:
-        """Pixels of one row. Shapes: -> [1, H, W] in [-1, 1]."""
+    def _pixels(self, row: int) -> torch.Tensor:
         record = self.records[row]
         pixels = prepare(record["image"], self.resolution, inverted=bool(record.get("inverted", False)))
         return torch.from_numpy(pixels)[None]
@@ -116,9 +153,11 @@ def load_rows(config: DataConfig, split: str) -> pd.DataFrame:
     return rows
 
 
-def make_dataset(config: DataConfig, split: str, seed: int) -> CXRDataset:
-    """The samples of one split as a config asks for them."""
-    return CXRDataset(load_rows(config, split), config.resolution, config.moments, seed)
+def make_dataset(config: DataConfig, split: str, seed: int, run: Path | None = None) -> CXRDataset:
+    """The samples of one split as a config asks for them; a run's folder gets the list of unreadable ones."""
+    rows = load_rows(config, split)
+    quarantine = None if run is None else Quarantine(run / f"unreadable_{split}.csv", config.max_bad_share, len(rows))
+    return CXRDataset(rows, config.resolution, config.moments, seed, quarantine)
 
 
 def make_loader(

@@ -89,10 +89,13 @@ class MomentsStore:
         self.moments.flush()
         self.done[row] = 1
 
+    def missing(self, keys: list[str]) -> list[str]:
+        """Those of the keys that are not stored."""
+        return [key for key in keys if key not in self.row_of or not self.done[self.row_of[key]]]
+
     def check_holds(self, keys: list[str]) -> None:
         """Raise UserError unless every key is stored."""
-        missing = [key for key in keys if key not in self.row_of or not self.done[self.row_of[key]]]
-        if missing:
+        if missing := self.missing(keys):
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(keys)} images have no moments (first: {missing[0]}); "
                 "run train/encode.py again"

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.dataset import CXRDataset
+from gen.data.dataset import CXRDataset, make_dataset
 from gen.data.index import read_index, write_index
 from gen.data.moments import MomentsStore
 from gen.errors import exit_on_user_error
 from gen.models.loading import load_codec
 from gen.objectives.reconstruction import psnr
+from gen.schema import DataConfig
 from gen.train import encode, vae
 
 
@@ -117,9 +118,12 @@ def test_unreadable_images_are_named_and_the_others_encoded(world, tmp_path, cap
     broken.write_bytes(b"no image")
     table.loc[2, "image"] = str(broken)
     write_index(table, tmp_path / "index.csv")
+    arguments = [world, world / "codec", tmp_path / "store", f"data.index={tmp_path / 'index.csv'}"]
     with pytest.raises(SystemExit) as end:
-        run_encode(world, world / "codec", tmp_path / "store", f"data.index={tmp_path / 'index.csv'}")
-    said = capsys.readouterr()
-    assert end.value.code == 2 and "1 images could not be read" in said.err
-    assert "broken.png: cannot read this image" in said.out + said.err
-    assert MomentsStore(tmp_path / "store").pending() == [2]
+        run_encode(*arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "broken.png: cannot read this image" in said and "1 of 16 images unreadable" in said
+    store = run_encode(*arguments, "data.max_bad_share=0.1")
+    assert "1 images could not be read; " in capsys.readouterr().out and store.pending() == [2]
+    config = DataConfig(index=tmp_path / "index.csv", moments=tmp_path / "store", resolution=64, max_bad_share=0.1)
+    assert len(make_dataset(config, "train", 0, tmp_path / "run")) == 11
