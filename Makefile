@@ -35,7 +35,7 @@ check: $(READY)  ## lint and types
 	@$(BIN)/pyright
 
 bench: $(READY)  ## the promised ratios and times, on this machine
-	@$(BIN)/python tests/bench.py
+	@$(BIN)/python tests/bench.py; first=$$?; $(BIN)/python tests/bench_data.py && exit $$first
 
 reproduce: $(READY)  ## retrain the shipped models in BUDGET minutes and compare
 	@$(BIN)/python train/reproduce.py --minutes $(BUDGET)

