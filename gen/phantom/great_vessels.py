@@ -34,11 +34,11 @@ def heart_parts(patient: Patient) -> list[Solid]:
     r = patient.roundness
     apex = np.array([0.80, -0.42, -0.30 - 0.25 * (1 - r)])
     chambers = [
-        Solid.pointing((36, -22, -76), apex, 54 - 4 * r, 37 + 4 * r),
-        Solid.along_axes((14, -48, -78), (46, 32, 36)),
-        Solid.along_axes((-14, -22, -58), (29, 32, 42)),
+        Solid.pointing((36, -22, -80), apex, 54 - 4 * r, 37 + 4 * r),
+        Solid.along_axes((16, -46, -86), (48, 32, 34)),
+        Solid.along_axes((-11, -22, -64), (27, 32, 46)),
         Solid.along_axes((6, 8, -34), (36, 23, 29)),
-        Solid.along_axes((36, -16, -26), (14, 18, 18)),
+        Solid.along_axes((39, -18, -36), (17, 20, 26)),
         Solid.pointing((20, -40, -26), (0.25, 0.2, 1.0), 36, 20),
     ]
     return [_grown(patient, part) for part in chambers]
@@ -61,8 +61,8 @@ def _stretched(part: Solid, centre: np.ndarray, factors: np.ndarray) -> Solid:
 def mediastinum_parts(patient: Patient) -> dict[str, list[Solid]]:
     """The aorta by itself, and the other vessels with the tissue about them."""
     vessels = [
-        *_swept(patient, RIGHT_PULMONARY, (12, 11, 9, 8, 6), 9),
-        *_swept(patient, LEFT_PULMONARY, (15, 14, 11, 9, 7, 5), 10),
+        *_swept(patient, RIGHT_PULMONARY, (12, 11, 9, 6.5, 4), 9),
+        *_swept(patient, LEFT_PULMONARY, (15, 14, 10.5, 7.5, 5.5, 3.5), 10),
         *_swept(patient, CAVA, (8, 10, 10, 10, 12), 9),
         *_swept(patient, BRACHIOCEPHALIC, (8, 8, 8, 8), 7),
         *[ball for course in NECK for ball in _swept(patient, course, [9] * len(course), 9)],
@@ -74,11 +74,11 @@ def mediastinum_parts(patient: Patient) -> dict[str, list[Solid]]:
 def aorta(patient: Patient) -> list[Solid]:
     """Ascending aorta, arch (its knob on the left) and descending aorta; it unfolds with age."""
     out = patient.unfolding
-    knob = 20 + 9 * out
+    knob = 23 + 9 * out
     course = [(4, -24, -30), (-12 - 5 * out, -30, 8), (-9, -24, 40), (6, -4, 58 + 5 * out), (knob, 20, 56 + 6 * out)]
     course += [(knob + 4, 40, 34), (23 + 9 * out, 48, -10), (18 + 6 * out, 50, -60), (9, 42, -120), (4, 34, -180)]
     wide = 1 + 0.22 * out
-    return _swept(patient, course, [15 * wide, 15 * wide, 14, 13.5, 13.5 * wide, 12.5, 12, 11.5, 11, 10], 26)
+    return _swept(patient, course, [15 * wide, 15 * wide, 14, 14, 14.5 * wide, 12.5, 12, 11.5, 11, 10], 26)
 
 
 def _swept(patient: Patient, course: Sequence, radii: Sequence[float], count: int) -> list[Solid]:
@@ -102,7 +102,6 @@ def _tissue(patient: Patient) -> list[Solid]:
         ((-43, 11, 2), (9, 13, 17)),
         ((47, 17, 9), (8, 12, 15)),
         ((-20, -8, -104), (13, 14, 24)),
-        ((78, -52, -110), (22, 22, 13)),  # fat beside the apex
     ]
     if thymus:
         parts.append(((2, -45, 45), (38 * thymus, 18, 40)))

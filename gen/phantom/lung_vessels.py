@@ -10,8 +10,8 @@ from gen.phantom.tubes import Tubes, joined
 HILA = {"lung_right": (-47.0, 12.0, -2.0), "lung_left": (48.0, 20.0, 4.0)}  # reference mm
 VEINS = {"lung_right": (-26.0, 10.0, -32.0), "lung_left": (28.0, 12.0, -28.0)}
 LEAVES = {"artery": 512, "vein": 256}
-TRUNK = {"artery": 5.6, "vein": 4.6}  # radius, mm
-MURRAY = 2.7  # r^2.7 of a parent is the sum of its branches' (Suwa et al. 1963 measured 2.7 in the lung)
+TRUNK = {"artery": 5.4, "vein": 4.6}  # radius, mm
+MURRAY = 3.0  # r^3 of a parent is the sum of its branches' (Murray 1926)
 
 
 def lung_vessels(patient: Patient, grounds: dict[str, np.ndarray]) -> Tubes:
@@ -37,7 +37,7 @@ def tree(root: np.ndarray, leaves: np.ndarray, radius: float, rng: np.random.Gen
         groups = _halved(groups)
         parents = np.repeat(nodes, 2, axis=0)
         middle = groups.mean(1)
-        reach = 0.42 if groups.shape[1] > 2 else 0.9
+        reach = 0.28 if len(groups) <= 8 else 0.45 if groups.shape[1] > 2 else 0.9
         nodes = parents + reach * (middle - parents)
         thick = radius * (groups.shape[1] / len(leaves)) ** (1 / MURRAY) * rng.lognormal(0, 0.14, len(nodes))
         parts.append(_bent(parents, nodes, thick, rng))

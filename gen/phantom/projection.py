@@ -8,21 +8,21 @@ from functools import cached_property
 
 import numpy as np
 
-from gen.phantom.anatomy import HALF_WIDTH, HEIGHT, Patient
+from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Geometry, Slab
 from gen.phantom.lung_vessels import lung_vessels
 from gen.phantom.physics import DENSITIES
 from gen.phantom.skeleton import bone_paths, skeleton
-from gen.phantom.solids import Solid, chords, nearest
+from gen.phantom.solids import Solid, chords
 from gen.phantom.texture import Waves
-from gen.phantom.thorax import OUTSIDE, Thorax
+from gen.phantom.thorax import Thorax
 from gen.phantom.tubes import Tubes, chain, paths, smooth
 
 STEP = 6.0  # mm between the planes that are sampled; borders between them are found by interpolation
 GROUND = 9.0  # mm between the points that stand for a lung
 BLOOD = 1.05  # g/cm3
 TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
-BRONCHI = (((2, 22, 38), (-20, 20, 22), (-42, 16, 4)), ((2, 22, 38), (24, 24, 24), (48, 22, 10)))
+BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
 
 
 @dataclass
@@ -101,31 +101,40 @@ def _sideways(count: int) -> np.ndarray:
     return np.broadcast_to([1.0, 0.0, 0.0], (count, 3))
 
 
-def project(body: Body, geometry: Geometry, fills: Sequence[Fill] = (), haze: Callable | None = None) -> Maps:
-    """Masses and paths of a patient in a view, without vessels' widening, nodules or devices."""
+def project(
+    body: Body,
+    geometry: Geometry,
+    fills: Sequence[Fill] = (),
+    haze: Callable[[Slab], np.ndarray] | None = None,
+    engorged: float = 1.0,
+) -> Maps:
+    """Masses and paths of a patient in a view; `haze` adds density to the lungs, `engorged` widens their vessels."""
     sums = _integrate(body, geometry, fills, haze)
     oblique = geometry.obliquity()
     sums = {name: value * oblique for name, value in sums.items()}
     air = _air(body, geometry, sums)
     lungs = sums["lung_right"] + sums["lung_left"]
-    fat = sums["body"] - sums["inner"] + 0.6 * sums["breast"]
-    soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * sums["breast"]
-    organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta")}
+    breast = sums.get("breast", np.zeros_like(lungs))
+    fat = sums["body"] - sums["inner"] + 0.6 * breast
+    soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
+    organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
     organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
     maps = Maps(masses, organs, np.zeros_like(soft))
     _add_bones(body, geometry, maps)
-    _add_vessels(body, geometry, maps, lungs, fills)
+    _add_vessels(geometry, maps, lungs, (_outside(body.vessels.wider(engorged), fills), body.patient.lung))
     return maps
 
 
 def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Callable | None) -> dict[str, np.ndarray]:
     """Sum each region's share of every gap between two planes, mm, and the lungs' mass, mm g/cm3."""
-    reach = (195 if 45 < abs(geometry.angle) < 135 else 150) * max(body.thorax.scale) + body.patient.fat
+    sideways = 45 < abs(geometry.angle) < 135
+    kx, ky, _ = body.thorax.scale
+    reach = (165 * kx if sideways else 112 * ky + body.patient.breast) + body.patient.fat + STEP
     sums: dict[str, np.ndarray] = {}
     before: dict[str, np.ndarray] = {}
     for slab in geometry.slabs(-reach, reach, STEP):
-        now = _fields(body, slab, fills)
+        now = _fields(body, slab, fills, sideways)
         shares = {name: _share(before[name], now[name]) for name in now} if before else {}
         for name, share in shares.items():
             sums[name] = sums[name] + share if name in sums else share
@@ -136,13 +145,11 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     return {name: total * np.float32(STEP) for name, total in sums.items()}
 
 
-def _fields(body: Body, slab: Slab, fills: Sequence[Fill]) -> dict[str, np.ndarray]:
+def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dict[str, np.ndarray]:
     thorax = body.thorax
     organs, between = thorax.central(slab)
     fields = organs | thorax.lungs(slab, between)
-    fields["body"] = thorax.body(slab)
-    fields["inner"] = thorax.body(slab, inset=body.patient.fat)
-    fields["breast"] = np.maximum(nearest(slab, thorax.breasts, OUTSIDE), -fields["body"])
+    fields |= thorax.body(slab, arms_up)
     for fill in fills:
         fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
     return fields
@@ -191,7 +198,10 @@ def _gas(body: Body) -> list[Solid]:
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     mineral = np.zeros_like(maps.displaced)
+    sideways = 45 < abs(geometry.angle) < 135  # the arms are raised
     for name, bone in body.bones.items():
+        if name == "humeri" and sideways:
+            continue
         mass, path = bone_paths(geometry, bone)
         maps.organs[name] = path
         mineral += mass * np.float32(body.patient.density)
@@ -201,19 +211,18 @@ def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     maps.masses["soft"] = maps.masses["soft"] - maps.displaced
 
 
-def _add_vessels(body: Body, geometry: Geometry, maps: Maps, lungs: np.ndarray, fills: Sequence[Fill]) -> None:
-    tubes = body.vessels
+def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
+    """The vessels that still stand against air."""
     middle = (tubes.start + tubes.end) / 2
     cloud = Slab(middle[:, 0], middle[:, 1], middle[:, 2], 0.0)
     keep = np.ones(len(middle), bool)
     for fill in fills:
         keep &= fill.region(cloud) > 0
-    tubes = Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
+    return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
+
+
+def _add_vessels(geometry: Geometry, maps: Maps, lungs: np.ndarray, vessels: tuple[Tubes, float]) -> None:
+    tubes, lung = vessels
     path = np.minimum(paths(geometry, tubes), lungs * 0.6)
-    maps.masses["lung"] = maps.masses["lung"] + path * ((BLOOD - body.patient.lung) / 10)
+    maps.masses["lung"] = maps.masses["lung"] + path * ((BLOOD - lung) / 10)
     maps.organs["vessels"] = path
-
-
-def extent(patient: Patient) -> tuple[float, float]:
-    """Width and height of the thorax with its walls, mm."""
-    return 2 * HALF_WIDTH * patient.stretch[0], HEIGHT * patient.stretch[2]

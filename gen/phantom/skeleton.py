@@ -12,10 +12,10 @@ from gen.phantom.great_vessels import spine_depth
 from gen.phantom.thorax import Thorax, bend
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
-SPACING, FIRST = 24.5, 120.0  # mm between ribs at the spine; height of the first, reference
+SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
 DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
-RIB_POINTS = 30
+RIB_POINTS = 44
 CORTEX, SPONGY = 1.85, 0.22  # g/cm3 of bone in the walls and between them
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
@@ -59,7 +59,7 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
     angle = np.deg2rad(np.linspace(24 if number else 40, ENDS[number], RIB_POINTS))
     share = (angle - angle[0]) / (np.pi * 0.78)
     uneven = patient.rng("rib", number, side).normal(0, 1.2)
-    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**1.3) * kz
+    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**1.05) * kz
     section = thorax.section(z)
     gap = 5.0 * thorax.scale[0]
     wide, deep = section.outer + thorax.lung_axis + gap, np.maximum(section.depth, 22 * ky) + gap
@@ -67,7 +67,7 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
     y = section.middle + deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.85
     head = np.array([[18 * thorax.scale[0], spine_depth(patient, z[:1])[0] + 10 * ky, z[0] + 2 * kz]])
     body = np.stack([x, y, z], 1)
-    points = smooth(np.concatenate([head, body[1::4], body[-1:]]), RIB_POINTS)
+    points = smooth(np.concatenate([head, body[2::5], body[-1:]]), RIB_POINTS)
     points[:, 0] = points[:, 0] * side + bend(patient, points[:, 2])
     outward = points * [1.0, 1.0, 0.0] - [[0.0, float(section.middle.mean()), 0.0]]
     size = float(np.cbrt(np.prod(thorax.scale)))
@@ -132,8 +132,8 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     coracoid = smooth(_mirrored(patient, CORACOID, side), 8)
     ridge = np.stack([np.linspace(2.5, 7, 10), np.linspace(5, 4, 10)], 1)
     return [
-        chain(smooth([glenoid, (glenoid * 0.48 + tip * 0.52) + [-2.0 * side, 2, 0], tip], 12), np.linspace(5.5, 3.2, 12) * size),
-        chain(smooth([top, (top + tip) / 2 + [-5.0 * side, 0, 0], tip], 10), 2.0 * size),
+        chain(smooth([glenoid, (glenoid * 0.48 + tip * 0.52) + [-6.0 * side, 2, 0], tip], 12), np.linspace(5.5, 3.2, 12) * size),
+        chain(smooth([top, (top + tip) / 2 + [-9.0 * side, 0, 0], tip], 10), 2.0 * size),
         chain(smooth([top, (top + glenoid) / 2 + [0, 0, -5.0], glenoid], 8), 1.6 * size),
         chain(spine, ridge * size),
         chain(coracoid, 5.5 * size),
@@ -163,14 +163,14 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
 
     pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.7)]
     for end in (-1, 1):
-        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 1, wide * 0.95), 1.6))
+        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 1, wide * 0.95), 1.1))
     for side in (-1, 1):
         pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.2, 7), 1.1))
-        pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 15), y + 33, middle + 3)))
+        pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
     pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.9))
     return pieces
 
 
 def _process(patient: Patient, x: float, start: tuple, end: tuple) -> tuple[Tubes, float]:
     points = np.array([start, end], dtype=float) * patient.scale + [x, 0, 0]
-    return chain(points, 4.2 * patient.scale[0]), 0.8
+    return chain(points, 3.4 * patient.scale[0]), 0.7

@@ -17,15 +17,16 @@ OUTSIDE = 40.0  # mm, what a field says far from its organ
 CORNERS = 0.42  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section
 # the pleural cavity from the apex (0) to the costophrenic angle (1), in reference half-widths and half-depths
 LEVELS = (-0.01, 0.0, 0.02, 0.06, 0.13, 0.24, 0.38, 0.55, 0.75, 1.0, 1.3)
-OUTER = (0.0, 0.02, 0.11, 0.20, 0.32, 0.45, 0.56, 0.64, 0.69, 0.70, 0.66)  # beyond the lung's own axis
+OUTER = (0.0, 0.02, 0.12, 0.23, 0.36, 0.50, 0.60, 0.66, 0.69, 0.70, 0.66)  # beyond the lung's own axis
 INNER = (0.0, 0.02, 0.11, 0.18, 0.25, 0.29, 0.30, 0.30, 0.30, 0.30, 0.30)  # from that axis to the middle
 DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
-BODY_WIDTH = (160, 160, 163, 166, 172, 180, 186, 182, 166, 132, 92, 68, 60, 60)
-BODY_DEPTH = (110, 112, 114, 115, 114, 112, 106, 98, 90, 82, 75, 68, 62, 60)
+BODY_WIDTH = (156, 156, 157, 159, 163, 170, 180, 186, 182, 160, 112, 74, 60, 60)
+BODY_DEPTH = (108, 109, 109, 108, 106, 103, 96, 88, 80, 74, 68, 64, 60, 58)
+ARMS_UP = (156, 156, 157, 158, 158, 156, 150, 140, 126, 108, 86, 70, 60, 60)  # half-width with the arms raised
 BODY_MIDDLE = (0, 0, 0, 1, 3, 6, 10, 13, 15, 17, 18, 18, 16, 14)
 
 
@@ -80,20 +81,37 @@ class Thorax:
         waves = 1.8 * kx * np.sin(slab.x / (17 * kx) + self.patient.seed % 7)
         base = (peak - 62) * kz
         side_dome = base + (62 * kz + lift) * rise + waves * rise
-        u, v = (slab.x - 8 * kx) / (62 * kx), (slab.y + 25 * ky) / (80 * ky)
-        centre = base + 50 * kz * np.sqrt(np.maximum(1 - u * u - v * v, 0))
+        u, v = (slab.x - 8 * kx) / (80 * kx), (slab.y + 22 * ky) / (88 * ky)
+        centre = base + 58 * kz * np.sqrt(np.maximum(1 - u * u - v * v, 0))
         return np.maximum(side_dome, centre)
 
-    def body(self, slab: Slab, inset: float = 0.0) -> np.ndarray:
-        """Field of the trunk, neck and shoulders, `inset` mm inside the skin, without breasts."""
+    def body(self, slab: Slab, arms_up: bool = False) -> dict[str, np.ndarray]:
+        """Fields of the trunk with neck and shoulders, of the same within the fat, and of the breasts before it."""
         kx, ky, kz = self.scale
-        level = slab.z / kz
-        width = np.interp(level, HEIGHTS, BODY_WIDTH) * kx + self.patient.fat + self._shoulder(level) - inset
-        depth = np.interp(level, HEIGHTS, BODY_DEPTH) * ky + 0.8 * self.patient.fat - inset
-        middle = np.interp(level, HEIGHTS, BODY_MIDDLE) * ky
+        level, fat = slab.z / kz, self.patient.fat
+        table = ARMS_UP if arms_up else BODY_WIDTH
+        width = _outline(table, level) * kx + self._shoulder(level)
+        depth = _outline(BODY_DEPTH, level) * ky * (0.9 + 0.1 * self.patient.muscle)
+        y = slab.y - (_outline(BODY_MIDDLE, level) * ky).astype(np.float32)
+        outer = _squircle(slab.x, y, width + fat, depth + 0.8 * fat)
+        fields = {"body": outer, "inner": _squircle(slab.x, y, width, depth)}
+        if self.patient.breast > 0:
+            breast = self._breast(slab, y, width + fat, depth + 0.8 * fat)
+            fields["breast"] = np.maximum(np.maximum(breast, y), -outer)
+        return fields
+
+    def _breast(self, slab: Slab, y: np.ndarray, width: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Full below the nipple, running out towards the collar bone."""
+        kx, ky, kz = self.scale
+        size = np.float32(self.patient.breast)
+        wide = (46 + 0.42 * size) * kx
+        across = (np.abs(slab.x) - (74 * kx + 0.12 * size)) / wide
+        rise = slab.z + (36 + 0.62 * size) * kz
+        up = np.where(rise > 0, rise / (88 * kz), rise / ((26 + 0.34 * size) * kz))
+        bulge = size * np.sqrt(np.maximum(1 - across * across - up * np.abs(up) ** 0.7 * np.sign(up), 0))
         u = (slab.x / width.astype(np.float32)) ** 2
-        v = ((slab.y - middle.astype(np.float32)) / depth.astype(np.float32)) ** 2
-        return (np.sqrt(np.maximum(u + v - 0.5 * u * v, 0.5 * u)) - 1) * np.float32(100 * ky)
+        skin = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u, 0) / np.maximum(1 - 0.4 * u, 0.1))
+        return np.where(bulge > 0, -(y + skin + bulge) * np.float32(0.8), np.float32(OUTSIDE))
 
     def _shoulder(self, level: np.ndarray) -> np.ndarray:
         raised = self.patient.shoulders * self.patient.grown
@@ -102,7 +120,7 @@ class Thorax:
 
     def central(self, slab: Slab) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Fields of the heart and aorta, and of everything that lies between the lungs."""
-        heart = blended(slab, self.heart, blend=14 * float(self.scale[0]))
+        heart = blended(slab, self.heart, blend=22 * float(self.scale[0]))
         fields = {name: nearest(slab, parts, OUTSIDE) for name, parts in self.mediastinum.items()}
         between = np.minimum(heart, self._spine(slab))
         for field in fields.values():
@@ -112,7 +130,7 @@ class Thorax:
     def _spine(self, slab: Slab) -> np.ndarray:
         kx, ky, kz = self.scale
         depth = spine_depth(self.patient, slab.z).astype(np.float32)
-        u, v = (slab.x - bend(self.patient, slab.z)) / (23 * kx), (slab.y - depth - 3 * ky) / (27 * ky)
+        u, v = (slab.x - bend(self.patient, slab.z)) / (20 * kx), (slab.y - depth - 4 * ky) / (24 * ky)
         return (np.sqrt(u * u + v * v) - 1) * np.float32(22 * kx)
 
     def lungs(self, slab: Slab, between: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,18 +142,18 @@ class Thorax:
             fields[name] = np.maximum(field, -between, out=field)
         return fields
 
-    @cached_property
-    def breasts(self) -> Cluster:
-        """Two ellipsoids on the chest wall, none in men and children."""
-        size = self.patient.breast
-        if size <= 0:
-            return Cluster.of([])
-        kx, ky, kz = self.scale
-        front = -(BODY_DEPTH[3] * ky + 0.6 * self.patient.fat) + 14
-        drop = (-38 - 0.5 * size) * kz
-        radii = np.array([38 + 0.55 * size, 16 + 0.75 * size, 36 + 0.5 * size]) * [kx, ky, kz]
-        places = ((side * (78 * kx + 0.15 * size), front, drop) for side in (-1, 1))
-        return Cluster.of([Solid.along_axes(place, radii) for place in places])
+
+def _outline(table: tuple[int, ...], level: np.ndarray) -> np.ndarray:
+    return PchipInterpolator(HEIGHTS, table)(np.clip(level, HEIGHTS[0], HEIGHTS[-1]))
+
+
+def _squircle(x: np.ndarray, y: np.ndarray, width: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Field of a rounded rectangle, about mm near its front and back."""
+    u = (x / width.astype(np.float32)) ** 2
+    v = (y / depth.astype(np.float32)) ** 2
+    field = np.sqrt(np.maximum(u + v - 0.4 * u * v, 0.6 * u)) - 1
+    field *= np.float32(depth.mean())
+    return field
 
 
 def bend(patient: Patient, z: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def paths(geometry: Geometry, tubes: Tubes) -> np.ndarray:
     if not len(tubes.start):
         return total.reshape(geometry.size, geometry.size).astype(np.float32)
     shadow = _shadows(geometry, _short(geometry, tubes))
-    needed = np.ceil(shadow["length"] + 2 * shadow["half"] + 3)
+    needed = np.ceil(shadow["length"] + np.maximum(2 * shadow["half"], shadow["ends"]) + 3)
     smallest = 0
     for patch in PATCHES:
         chosen = (needed > smallest) & ((needed <= patch) | (patch == PATCHES[-1]))
@@ -111,6 +111,9 @@ def _shadows(geometry: Geometry, tubes: Tubes) -> dict[str, np.ndarray]:
     safe = np.maximum(length, 1e-6)
     half = np.maximum(half * geometry.magnification(middle) / geometry.pixel, 1e-3)
     along = {"down": (row1 - row0) / safe, "across": (column1 - column0) / safe}
+    # a tube seen end-on casts its whole cross-section: its ends reach as far as its tilt shows of it
+    tilt = np.abs((axis * ray).sum(1)) * np.sqrt(a * b) * geometry.magnification(middle) / geometry.pixel
+    along["ends"] = 1 + 1.7 * tilt
     return {"row": row0, "column": column0, "length": length, "half": half, "chord": chord, **along}
 
 
@@ -126,7 +129,8 @@ def _splat(total: np.ndarray, size: int, shadow: dict[str, np.ndarray], patch: i
     down, across = (rows - part["row"]).astype(np.float32), (columns - part["column"]).astype(np.float32)
     along = down * part["down"] + across * part["across"]
     aside = (across * part["down"] - down * part["across"]) / part["half"]
-    cover = np.minimum(along + 0.5, part["length"]) - np.maximum(along - 0.5, 0)
+    reach = part["ends"] / 2
+    cover = (np.minimum(along + reach, part["length"]) - np.maximum(along - reach, 0)) / part["ends"]
     rim = 0.5 / part["half"]
     value = np.maximum(cover, 0) * part["chord"] * part["half"] * (_half_disc(aside + rim) - _half_disc(aside - rim))
     keep = (value > 0) & (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
