@@ -111,13 +111,19 @@ def _tissue(rng: np.random.Generator, sex: str, age: float) -> dict:
         "fat": (6 + 13 * heaviness) * (0.5 + 0.5 * size) * (1.2 if grown_woman else 1.0),
         "muscle": float(rng.uniform(0.8, 1.2)) * (0.85 if sex == "F" else 1.05) * (1.1 - 0.003 * max(age - 40, 0)),
         "density": float(rng.normal(1.0, 0.08)) * float(np.interp(age, (0, 15, 40, 90), (0.7, 0.95, 1.0, 0.72))),
-        "breast": float(np.clip(18 + 26 * heaviness * rng.uniform(0.5, 1.3), 10, 75)) if grown_woman else 0.0,
+        "breast": _breast(rng, age, heaviness) if grown_woman else 0.0,
     }
+
+
+def _breast(rng: np.random.Generator, age: float, heaviness: float) -> float:
+    full = np.clip(12 + 20 * heaviness * rng.uniform(0.5, 1.3), 10, 60)
+    return float(full * np.interp(age, (13, 18), (0.4, 1.0)))
 
 
 def _chest(rng: np.random.Generator, age: float) -> dict:
     return {
-        "heart": float(rng.normal(1.0, 0.055)) * float(np.interp(age, (0, 3, 15, 50, 90), (1.22, 1.14, 1.0, 1.02, 1.1))),
+        "heart": float(rng.normal(1.0, 0.055))
+        * float(np.interp(age, (0, 3, 15, 50, 90), (1.22, 1.14, 1.0, 1.02, 1.1))),
         "roundness": float(rng.uniform(0, 1)),
         "unfolding": float(np.clip(rng.normal((age - 45) / 50, 0.15), 0, 1)),
         "kyphosis": float(np.clip(rng.normal(0.25 * max(age - 45, 0), 4), -5, 25)),

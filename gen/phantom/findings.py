@@ -6,8 +6,8 @@ ordered by the field (for an effusion: lowest first) and as many as make up the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from gen.phantom.lung_vessels import HILA
 from gen.phantom.projection import GROUND, Body, Fill
 from gen.phantom.solids import Solid
 from gen.phantom.texture import Waves
+from gen.phantom.tubes import Tubes
 
 UNITS = {
     "effusion": "ml",
@@ -49,6 +50,7 @@ LABELS = {
 }
 DENSITIES = {"effusion": 1.02, "consolidation": 0.80, "atelectasis": 0.90, "pneumothorax": 0.0012}  # g/cm3
 LESION = 1.04  # g/cm3 of nodules and masses
+FULLEST = 0.92  # of a lung, the most that a finding takes
 SIDES = {"lung_right": -1, "lung_left": 1}
 
 
@@ -101,21 +103,66 @@ def lesion(body: Body, finding: Finding) -> list[Solid]:
     lobes *= 0.42 * radius / np.linalg.norm(lobes, axis=1, keepdims=True)
     radii = rng.uniform(0.5, 0.68, 5) * radius
     core = Solid.along_axes(finding.place, radius * rng.uniform(0.8, 1.0, 3))
-    return [core, *(Solid.along_axes(np.array(finding.place) + lobe, [r] * 3) for lobe, r in zip(lobes, radii, strict=True))]
+    return [
+        core,
+        *(Solid.along_axes(np.array(finding.place) + lobe, [r] * 3) for lobe, r in zip(lobes, radii, strict=True)),
+    ]
 
 
-def haze(body: Body, severity: float) -> Callable[[Slab], np.ndarray]:
-    """Extra density of oedematous lungs (g/cm3): strongest about the hila and towards the bases, in patches."""
+def haze(body: Body, findings: Sequence[Finding]) -> Callable[[Slab], np.ndarray] | None:
+    """Density that findings add to the lungs outside of their regions, g/cm3; None without any."""
+    parts = [_edema(body, finding.size) for finding in findings if finding.kind == "edema" and finding.size > 0]
+    parts += [_collapsed(body, finding) for finding in findings if finding.kind == "pneumothorax" and finding.size > 0]
+    return (lambda slab: sum(part(slab) for part in parts)) if parts else None
+
+
+def vessels(body: Body, findings: Sequence[Finding]) -> Tubes:
+    """The lungs' vessels, wide in oedema, drawn towards the hilum beside a pneumothorax."""
+    tubes = body.vessels
+    for finding in findings:
+        if finding.kind == "edema":
+            tubes = tubes.wider(1 + 0.9 * finding.size)
+        elif finding.kind == "pneumothorax":
+            tubes = _drawn_in(body, finding, tubes)
+    return tubes
+
+
+def remaining(body: Body, finding: Finding) -> float:
+    """Share of a lung's volume that a finding leaves."""
+    whole = len(body.grounds[finding.lung]) * GROUND**3 / 1000
+    return max(1 - finding.size / whole, 1 - FULLEST)
+
+
+def _edema(body: Body, severity: float) -> Callable[[Slab], np.ndarray]:
+    """Strongest about the hila and towards the bases, in patches."""
     waves = Waves.drawn(body.patient.rng("edema"), 40, (9.0, 60.0))
     scale = body.thorax.scale.astype(np.float32)
 
     def density(slab: Slab) -> np.ndarray:
         near = [np.array(place, np.float32) * scale for place in HILA.values()]
-        square = [((slab.x - x) / 62) ** 2 + ((slab.y - y) / 75) ** 2 + ((slab.z - z + 25) / 85) ** 2 for x, y, z in near]
+        square = [
+            ((slab.x - x) / 62) ** 2 + ((slab.y - y) / 75) ** 2 + ((slab.z - z + 25) / 85) ** 2 for x, y, z in near
+        ]
         bat_wing = np.exp(-np.minimum(*square) / scale[0] ** 2)
         return np.float32(severity) * (0.25 + bat_wing) * np.maximum(1 + 0.55 * waves(slab), 0.1)
 
     return density
+
+
+def _collapsed(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
+    """The lung beside a pneumothorax keeps its mass in less room."""
+    extra = np.float32(body.patient.lung * (1 / remaining(body, finding) - 1))
+    side = SIDES[finding.lung]
+    return lambda slab: extra * (side * slab.x > 0)
+
+
+def _drawn_in(body: Body, finding: Finding, tubes: Tubes) -> Tubes:
+    factor = remaining(body, finding) ** (1 / 3)
+    hilum = np.array(HILA[finding.lung]) * body.thorax.scale
+    own = (SIDES[finding.lung] * tubes.start[:, :1] > 0).astype(float)
+    shrink = 1 - own * (1 - factor)
+    start, end = (hilum * (1 - shrink) + points * shrink for points in (tubes.start, tubes.end))
+    return replace(tubes, start=start, end=end)
 
 
 def _orders(supine: bool) -> dict[str, Callable]:
@@ -188,7 +235,7 @@ def _threshold(body: Body, finding: Finding, order: Callable) -> float:
     points = body.grounds[finding.lung].astype(np.float32)
     values = np.sort(order(Slab(points[:, 0], points[:, 1], points[:, 2], 0.0)))
     count = finding.size * 1000 / GROUND**3
-    return float(np.interp(min(count, 0.92 * len(values)), np.arange(len(values)), values))
+    return float(np.interp(min(count, FULLEST * len(values)), np.arange(len(values)), values))
 
 
 def _shape(slab: Slab) -> tuple[int, ...]:

@@ -84,7 +84,9 @@ def aorta(patient: Patient) -> list[Solid]:
 def _swept(patient: Patient, course: Sequence, radii: Sequence[float], count: int) -> list[Solid]:
     """Overlapping ellipsoids along a curve."""
     points = smooth(course, count) * patient.scale
-    wide = np.interp(np.linspace(0, len(radii) - 1, count), range(len(radii)), radii) * np.sqrt(np.prod(patient.scale[:2]))
+    wide = np.interp(np.linspace(0, len(radii) - 1, count), range(len(radii)), radii) * np.sqrt(
+        np.prod(patient.scale[:2])
+    )
     along = np.gradient(points, axis=0)
     step = np.linalg.norm(along, axis=1)
     return [Solid.pointing(p, d, max(s * 1.1, w), w) for p, d, s, w in zip(points, along, step, wide, strict=True)]

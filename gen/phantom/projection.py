@@ -18,8 +18,9 @@ from gen.phantom.texture import Waves
 from gen.phantom.thorax import Thorax
 from gen.phantom.tubes import Tubes, chain, paths, smooth
 
-STEP = 6.0  # mm between the planes that are sampled; borders between them are found by interpolation
-GROUND = 9.0  # mm between the points that stand for a lung
+STEP = 7.0  # mm between the planes that are sampled; borders between them are found by interpolation
+CHEST = 112.0  # reference mm before and behind the aim that hold all of the lungs
+GROUND = 10.0  # mm between the points that stand for a lung
 BLOOD = 1.05  # g/cm3
 TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
 BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
@@ -106,9 +107,9 @@ def project(
     geometry: Geometry,
     fills: Sequence[Fill] = (),
     haze: Callable[[Slab], np.ndarray] | None = None,
-    engorged: float = 1.0,
+    vessels: Tubes | None = None,
 ) -> Maps:
-    """Masses and paths of a patient in a view; `haze` adds density to the lungs, `engorged` widens their vessels."""
+    """Masses and paths of a patient in a view; `haze` adds density to the lungs, `vessels` replace their own."""
     sums = _integrate(body, geometry, fills, haze)
     oblique = geometry.obliquity()
     sums = {name: value * oblique for name, value in sums.items()}
@@ -122,7 +123,7 @@ def project(
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
     maps = Maps(masses, organs, np.zeros_like(soft))
     _add_bones(body, geometry, maps)
-    _add_vessels(geometry, maps, lungs, (_outside(body.vessels.wider(engorged), fills), body.patient.lung))
+    _add_vessels(geometry, maps, lungs, (_outside(vessels or body.vessels, fills), body.patient.lung))
     return maps
 
 
@@ -135,10 +136,10 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     before: dict[str, np.ndarray] = {}
     for slab in geometry.slabs(-reach, reach, STEP):
         now = _fields(body, slab, fills, sideways)
-        shares = {name: _share(before[name], now[name]) for name in now} if before else {}
+        shares = {name: _share(before[name], now[name]) for name in now if name in before}
         for name, share in shares.items():
             sums[name] = sums[name] + share if name in sums else share
-        if shares:
+        if "lung_left" in shares:
             mass = _density(body, slab, fills, shares, haze)
             sums["mass"] = sums["mass"] + mass if "mass" in sums else mass
         before = now
@@ -147,9 +148,12 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
 
 def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dict[str, np.ndarray]:
     thorax = body.thorax
+    fields = thorax.body(slab, arms_up)
+    limit = CHEST * thorax.scale[1]
+    if slab.y.min() > limit or slab.y.max() < -limit:
+        return fields
     organs, between = thorax.central(slab)
-    fields = organs | thorax.lungs(slab, between)
-    fields |= thorax.body(slab, arms_up)
+    fields |= organs | thorax.lungs(slab, between)
     for fill in fills:
         fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
     return fields

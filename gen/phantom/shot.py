@@ -9,7 +9,7 @@ import numpy as np
 
 from gen.phantom.devices import device_mass
 from gen.phantom.display import optical, processed, shown, window
-from gen.phantom.findings import LESION, Finding, fill, haze, lesion
+from gen.phantom.findings import LESION, Finding, fill, haze, lesion, vessels
 from gen.phantom.geometry import Geometry
 from gen.phantom.physics import detected, transmission
 from gen.phantom.projection import Body, Maps, project
@@ -20,7 +20,7 @@ from gen.phantom.tubes import chain, joined, paths
 ORGANS = ("lung_right", "lung_left", "heart", "aorta", "trachea", "ribs", "clavicles", "scapulae", "spine", "sternum")
 LEAST = 1.0  # mm of path that a mask needs; of bone and devices a third
 LETTER = ((0, -1), (0, 1), (1, 1))  # an L, in half-heights
-MARKER = 7.0  # half-height, mm
+MARKER = 8.5  # half-height, mm
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def scene(body: Body, findings: Sequence[Finding], devices: Sequence[str], techn
     geometry = technique.geometry
     edema = sum(finding.size for finding in findings if finding.kind == "edema")
     fills = [fill(body, f, technique.view == "AP SUPINE") for f in findings if f.lung and f.size > 0 and _fills(f)]
-    maps = project(body, geometry, fills, haze(body, edema) if edema else None, 1 + 0.9 * edema)
+    maps = project(body, geometry, fills, haze(body, findings), vessels(body, findings))
     for finding in findings:
         if finding.kind in ("nodule", "mass"):
             path = chords(geometry, lesion(body, finding))
@@ -101,7 +101,7 @@ def _letter(geometry: Geometry, place: tuple[float, float]) -> np.ndarray:
         + down * ((place[1] - 0.5) * geometry.field + y * MARKER)
         for x, y in LETTER
     ]
-    parts = [chain(np.array(pair), 1.3) for pair in zip(strokes[:-1], strokes[1:], strict=True)]
+    parts = [chain(np.array(pair), 1.7) for pair in zip(strokes[:-1], strokes[1:], strict=True)]
     return paths(geometry, joined(parts)) * np.float32(1.2)
 
 

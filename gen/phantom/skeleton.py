@@ -16,7 +16,7 @@ SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the firs
 DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
 RIB_POINTS = 44
-CORTEX, SPONGY = 1.85, 0.22  # g/cm3 of bone in the walls and between them
+CORTEX, SPONGY = 1.85, 0.15  # g/cm3 of bone in the walls and between them
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
 SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
@@ -41,8 +41,8 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
     patient = thorax.patient
     size = float(np.cbrt(np.prod(thorax.scale)))
     parts = {
-        "ribs": [(rib(thorax, number, side), 1.15) for number in range(12) for side in (-1, 1)],
-        "clavicles": [(_clavicle(patient, side, size), 1.5) for side in (-1, 1)],
+        "ribs": [(rib(thorax, number, side), 1.3) for number in range(12) for side in (-1, 1)],
+        "clavicles": [(_clavicle(patient, side, size), 2.3) for side in (-1, 1)],
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
         "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
@@ -132,7 +132,10 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     coracoid = smooth(_mirrored(patient, CORACOID, side), 8)
     ridge = np.stack([np.linspace(2.5, 7, 10), np.linspace(5, 4, 10)], 1)
     return [
-        chain(smooth([glenoid, (glenoid * 0.48 + tip * 0.52) + [-6.0 * side, 2, 0], tip], 12), np.linspace(5.5, 3.2, 12) * size),
+        chain(
+            smooth([glenoid, (glenoid * 0.48 + tip * 0.52) + [-6.0 * side, 2, 0], tip], 12),
+            np.linspace(5.5, 3.2, 12) * size,
+        ),
         chain(smooth([top, (top + tip) / 2 + [-9.0 * side, 0, 0], tip], 10), 2.0 * size),
         chain(smooth([top, (top + glenoid) / 2 + [0, 0, -5.0], glenoid], 8), 1.6 * size),
         chain(spine, ridge * size),
@@ -161,13 +164,13 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
         points = (np.array([a, b], dtype=float) + [0, y, middle]) * patient.scale + [x, 0, 0]
         return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
 
-    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.7)]
+    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]
     for end in (-1, 1):
         pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 1, wide * 0.95), 1.1))
     for side in (-1, 1):
         pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.2, 7), 1.1))
         pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
-    pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.9))
+    pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.5))
     return pieces
 
 

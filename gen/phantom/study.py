@@ -72,7 +72,9 @@ class Study:
             raise UserError(f"view {view!r}: one of {', '.join(VIEW_ANGLES)}")
         if size % 8 or size < 32:
             raise UserError(f"size {size}: a multiple of 8, from 32 up")
-        return take(self.body, self.findings, self.devices, technique(self.patient, self.seed, view, size, angle), noise)
+        return take(
+            self.body, self.findings, self.devices, technique(self.patient, self.seed, view, size, angle), noise
+        )
 
     @property
     def labels(self) -> list[str]:

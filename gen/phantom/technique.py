@@ -37,7 +37,9 @@ def technique(patient: Patient, seed: int, view: str, size: int, angle: float | 
         geometry = replace(geometry, angle=float(angle))
     marker = (float(rng.uniform(0.90, 0.95)), float(rng.uniform(0.06, 0.22))) if rng.random() < 0.7 else None
     heel = tuple(float(v) for v in rng.normal(0, (0.03, 0.05)))
-    return Technique(view, geometry, _exposure(view, rng), _display(view, rng), _shutter(size, rng), heel, marker, noise_seed)
+    return Technique(
+        view, geometry, _exposure(view, rng), _display(view, rng), _shutter(size, rng), heel, marker, noise_seed
+    )
 
 
 def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) -> Geometry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from gen.phantom.anatomy import APEX, HALF_DEPTH, HALF_WIDTH, HEIGHT, Patient
 from gen.phantom.geometry import Slab
 from gen.phantom.great_vessels import heart_parts, mediastinum_parts, spine_depth
-from gen.phantom.solids import Cluster, Solid, blended, nearest
+from gen.phantom.solids import Cluster, blended, nearest
 
 OUTSIDE = 40.0  # mm, what a field says far from its organ
 CORNERS = 0.42  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section
@@ -21,6 +21,7 @@ OUTER = (0.0, 0.02, 0.12, 0.23, 0.36, 0.50, 0.60, 0.66, 0.69, 0.70, 0.66)  # bey
 INNER = (0.0, 0.02, 0.11, 0.18, 0.25, 0.29, 0.30, 0.30, 0.30, 0.30, 0.30)  # from that axis to the middle
 DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
+FINE = np.linspace(LEVELS[0], LEVELS[-1], 263)
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
@@ -41,8 +42,8 @@ class Thorax:
         self.lift = {"right": patient.domes[0] * patient.grown, "left": patient.domes[1] * patient.grown}
 
     @cached_property
-    def cavity(self) -> dict[str, PchipInterpolator]:
-        """Curves of the rib cage over the level from apex to base."""
+    def cavity(self) -> dict[str, np.ndarray]:
+        """The rib cage at `FINE` levels from apex to base."""
         kx, ky, _ = self.scale
         tables = {
             "outer": np.array(OUTER) * HALF_WIDTH * kx,
@@ -50,12 +51,13 @@ class Thorax:
             "depth": np.array(DEPTH) * HALF_DEPTH * ky,
             "middle": np.array(MIDDLE) * ky,
         }
-        return {name: PchipInterpolator(LEVELS, table) for name, table in tables.items()}
+        return {name: PchipInterpolator(LEVELS, table)(FINE) for name, table in tables.items()}
 
     def section(self, z: np.ndarray) -> SimpleNamespace:
         """The cavity's outer, inner and depth half-axes and middle at heights. Shapes: [...] -> 4 x [...]."""
-        level = np.clip((APEX * self.scale[2] - z) / (HEIGHT * self.scale[2]), LEVELS[0], LEVELS[-1])
-        return SimpleNamespace(**{name: curve(level).astype(np.float32) for name, curve in self.cavity.items()})
+        level = (APEX * self.scale[2] - z) / (HEIGHT * self.scale[2])
+        curves = {name: np.interp(level, FINE, curve).astype(np.float32) for name, curve in self.cavity.items()}
+        return SimpleNamespace(**curves)
 
     @cached_property
     def lung_axis(self) -> float:
@@ -95,7 +97,7 @@ class Thorax:
         y = slab.y - (_outline(BODY_MIDDLE, level) * ky).astype(np.float32)
         outer = _squircle(slab.x, y, width + fat, depth + 0.8 * fat)
         fields = {"body": outer, "inner": _squircle(slab.x, y, width, depth)}
-        if self.patient.breast > 0:
+        if self.patient.breast > 0 and y.min() < -0.5 * depth.min():
             breast = self._breast(slab, y, width + fat, depth + 0.8 * fat)
             fields["breast"] = np.maximum(np.maximum(breast, y), -outer)
         return fields
@@ -108,7 +110,9 @@ class Thorax:
         across = (np.abs(slab.x) - (74 * kx + 0.12 * size)) / wide
         rise = slab.z + (36 + 0.62 * size) * kz
         up = np.where(rise > 0, rise / (88 * kz), rise / ((26 + 0.34 * size) * kz))
-        bulge = size * np.sqrt(np.maximum(1 - across * across - up * np.abs(up) ** 0.7 * np.sign(up), 0))
+        # round below, fading upwards
+        shape = np.maximum(1 - across * across - up * up, 0)
+        bulge = size * shape ** (0.7 + 0.7 * np.clip(rise / (30 * kz), -0.4, 1)).astype(np.float32)
         u = (slab.x / width.astype(np.float32)) ** 2
         skin = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u, 0) / np.maximum(1 - 0.4 * u, 0.1))
         return np.where(bulge > 0, -(y + skin + bulge) * np.float32(0.8), np.float32(OUTSIDE))
@@ -144,7 +148,14 @@ class Thorax:
 
 
 def _outline(table: tuple[int, ...], level: np.ndarray) -> np.ndarray:
-    return PchipInterpolator(HEIGHTS, table)(np.clip(level, HEIGHTS[0], HEIGHTS[-1]))
+    heights, values = _fine(table)
+    return np.interp(level, heights, values)
+
+
+@cache
+def _fine(table: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    heights = np.linspace(HEIGHTS[0], HEIGHTS[-1], 261)
+    return heights, PchipInterpolator(HEIGHTS, table)(heights)
 
 
 def _squircle(x: np.ndarray, y: np.ndarray, width: np.ndarray, depth: np.ndarray) -> np.ndarray:

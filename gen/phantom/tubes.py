@@ -11,6 +11,7 @@ from gen.phantom.geometry import Geometry
 
 LONGEST = 12.0  # pixels; longer segments are cut so that their patches stay small
 PATCHES = (6, 8, 12, 16, 24, 32, 48, 64, 128)
+ANYWHERE = (0.36, 0.48, 0.80)  # round tubes may take any direction but their own as their first axis
 PARALLEL = 0.02  # sine below which an axis counts as this far off the ray
 
 
@@ -38,7 +39,7 @@ def chain(points: np.ndarray, radii: np.ndarray | float, across: np.ndarray | No
     radii = np.asarray(radii, dtype=float)
     radii = np.broadcast_to(radii[..., None] if radii.ndim < 2 else radii, (len(points), 2))
     if across is None:
-        across = np.broadcast_to([0.0, 0.0, 1.0], points.shape)
+        across = np.broadcast_to(ANYWHERE, points.shape)
     middle = (across[:-1] + across[1:]) / 2
     return Tubes(points[:-1], points[1:], (radii[:-1] + radii[1:]) / 2, middle)
 
