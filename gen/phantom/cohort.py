@@ -120,21 +120,14 @@ def write_tables(plan: Plan, out: Path) -> pd.DataFrame:
     records = [json.loads((out / "records" / f"{name}.json").read_text()) for name, _, _ in plan.patients()]
     index = pd.DataFrame([row for record in records for row in record["rows"]])
     index = assign_splits(index, plan.seed)
-    for column in ("image", "soft", "bone", "masks"):
-        index[column] = [str((out / path).absolute()) for path in index[column]]
+    index["image"] = [str((out / path).absolute()) for path in index["image"]]  # write_index makes it relative again
     for table, columns in (("findings", FINDING_COLUMNS), ("events", EVENT_COLUMNS)):
         rows = pd.DataFrame([row for record in records for row in record[table]], columns=list(columns))
         with replacing(out / f"{table}.parquet") as temporary:
             rows.to_parquet(temporary, index=False)
     with replacing(out / "masks.json") as temporary:
         temporary.write_text(json.dumps(BITS, indent=1))
-    stored = index.assign(
-        **{
-            name: index[name].map(lambda path: Path(path).relative_to(out.absolute()).as_posix())
-            for name in ("soft", "bone", "masks")
-        }
-    )
-    write_index(stored, out / "index.parquet")
+    write_index(index, out / "index.parquet")
     return index
 
 
@@ -146,21 +139,8 @@ def read_mask(path: Path, name: str) -> np.ndarray:
     return (planes[..., bit // 8] >> (bit % 8) & 1).astype(bool)
 
 
-FINDING_COLUMNS = (
-    "image",
-    "patient_id",
-    "study_id",
-    "view",
-    "kind",
-    "name",
-    "size",
-    "unit",
-    "side",
-    "x",
-    "y",
-    "z",
-    "pixels",
-)
+FINDING_COLUMNS = ("image", "patient_id", "study_id", "view", "kind", "name", "size", "unit", "side")
+FINDING_COLUMNS += ("x", "y", "z", "pixels")
 EVENT_COLUMNS = ("patient_id", "hour", "code", "value", "unit")
 
 

@@ -32,7 +32,7 @@ def _endotracheal(body: Body) -> tuple[Tubes, float]:
     course = smooth(((0, -8, 235), *TRACHEA[:3]), 26)
     course[:, 2] = np.interp(course[:, 2], (80, 235), (80 + body.patient.rng("tip").uniform(-18, 14), 235))
     course = course * body.thorax.scale
-    threads = [chain(course + [shift * body.patient.grown, 0, 0], 0.55) for shift in (-4.2, 4.2, 1.5)]
+    threads = [chain(course + np.array([shift * body.patient.grown, 0, 0]), 0.55) for shift in (-4.2, 4.2, 1.5)]
     return joined(threads), LOADED
 
 

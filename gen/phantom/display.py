@@ -12,8 +12,12 @@ FLOOR = 1e-5  # signal below which the detector sees nothing
 
 @dataclass(frozen=True)
 class Display:
-    """How one image is shown. latitude: share of the coarse contrast that is taken out; detail: gain of edges;
-    low, high: quantiles within the body shown as black (less a margin, share of their distance) and white; gamma: exponent; toe: softness of the ends."""
+    """How one image is shown.
+
+    latitude: share of the coarse contrast that is taken out; detail: gain of edges; low, high: quantiles within the
+    body shown as black (less a margin, a share of their distance) and white; gamma: exponent; toe: softness of the ends;
+    white: the brightest grey level, 0..1.
+    """
 
     latitude: float = 0.35
     detail: float = 0.4
@@ -22,6 +26,7 @@ class Display:
     margin: float = 0.15
     gamma: float = 1.0
     toe: float = 0.22
+    white: float = 0.92
 
 
 def optical(signal: np.ndarray) -> np.ndarray:
@@ -30,7 +35,7 @@ def optical(signal: np.ndarray) -> np.ndarray:
 
 
 def processed(attenuation: np.ndarray, display: Display) -> np.ndarray:
-    """Coarse contrast lowered and edges raised; linear, so that a sum of images stays a sum. Shapes: [H, W] -> [H, W]."""
+    """Coarse contrast lowered and edges raised; linear, so that a sum of images stays one. Shapes: [H, W] -> [H, W]."""
     coarse = _blurred(attenuation, attenuation.shape[0] / 9)
     fine = gaussian_filter(attenuation, attenuation.shape[0] / 110, truncate=3)
     return attenuation - display.latitude * coarse + display.detail * (attenuation - fine)
@@ -53,7 +58,8 @@ def shown(image: np.ndarray, limits: tuple[float, float], display: Display) -> n
     share = (image - low) / (high - low)
     curve = _soft(share, display.toe) - _soft(share - 1, display.toe)
     black, white = (_soft(np.array(v), display.toe) - _soft(np.array(v - 1.0), display.toe) for v in (-0.25, 1.25))
-    return (np.clip((curve - black) / (white - black), 0, 1) ** display.gamma).astype(np.float32)
+    grey = np.clip((curve - black) / (white - black), 0, 1) ** display.gamma
+    return (display.white * grey).astype(np.float32)
 
 
 def _soft(x: np.ndarray, toe: float) -> np.ndarray:

@@ -32,7 +32,7 @@ SIZES = {  # smallest and largest that are drawn for an adult, in their unit
     "effusion": (150.0, 1400.0),
     "consolidation": (60.0, 700.0),
     "atelectasis": (40.0, 350.0),
-    "pneumothorax": (150.0, 1100.0),
+    "pneumothorax": (150.0, 700.0),
     "edema": (0.08, 0.35),
     "nodule": (8.0, 28.0),
     "mass": (31.0, 70.0),
@@ -157,7 +157,7 @@ def _collapsed(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
 
 
 def _drawn_in(body: Body, finding: Finding, tubes: Tubes) -> Tubes:
-    factor = remaining(body, finding) ** (1 / 3)
+    factor = remaining(body, finding) ** 0.6  # more than its cube root: what stays lies about the hilum
     hilum = np.array(HILA[finding.lung]) * body.thorax.scale
     own = (SIDES[finding.lung] * tubes.start[:, :1] > 0).astype(float)
     shrink = 1 - own * (1 - factor)

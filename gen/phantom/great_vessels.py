@@ -34,10 +34,10 @@ def heart_parts(patient: Patient) -> list[Solid]:
     r = patient.roundness
     apex = np.array([0.80, -0.42, -0.30 - 0.25 * (1 - r)])
     chambers = [
-        Solid.pointing((36, -22, -80), apex, 54 - 4 * r, 37 + 4 * r),
+        Solid.pointing((36, -16, -80), apex, 54 - 4 * r, 37 + 4 * r),
         Solid.along_axes((16, -46, -86), (48, 32, 34)),
         Solid.along_axes((-11, -22, -64), (27, 32, 46)),
-        Solid.along_axes((6, 8, -34), (36, 23, 29)),
+        Solid.along_axes((6, 14, -38), (38, 27, 32)),
         Solid.along_axes((39, -18, -36), (17, 20, 26)),
         Solid.pointing((20, -40, -26), (0.25, 0.2, 1.0), 36, 20),
     ]

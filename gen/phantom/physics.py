@@ -45,7 +45,7 @@ def attenuation(material: str, energy: np.ndarray | float) -> np.ndarray:
 def spectrum(kvp: float, filtration: float) -> tuple[np.ndarray, np.ndarray]:
     """Energies (keV) and their share of the signal of an energy-integrating detector, adding up to 1.
 
-    Kramers (1923): the number of photons of energy E is proportional to (kVp - E) / E; then mm of aluminium filter them.
+    Kramers (1923): the number of photons of energy E goes as (kVp - E) / E; then mm of aluminium filter them.
     """
     edges = np.linspace(20, kvp, BINS + 1)
     energy = (edges[:-1] + edges[1:]) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,7 +27,7 @@ MARKER = 8.5  # half-height, mm
 @dataclass(frozen=True)
 class Shot:
     """One image. image, soft, bone: grey levels 0..1; attenuation: -log of the detector's signal, and its soft and bone
-    parts, which add up to it exactly up to rounding; masks by organ, finding and device; bone_image scales by itself.
+    parts, which add up to it exactly up to rounding; masks by organ, finding and device.
 
     Shapes: [size, size]; float32, masks bool.
     """
@@ -101,7 +102,7 @@ def _letter(geometry: Geometry, place: tuple[float, float]) -> np.ndarray:
         + down * ((place[1] - 0.5) * geometry.field + y * MARKER)
         for x, y in LETTER
     ]
-    parts = [chain(np.array(pair), 1.7) for pair in zip(strokes[:-1], strokes[1:], strict=True)]
+    parts = [chain(np.array(pair), 1.7) for pair in pairwise(strokes)]
     return paths(geometry, joined(parts)) * np.float32(1.2)
 
 

@@ -161,7 +161,7 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
     sideways = np.array([1.0, 0.0, 0.0])
 
     def piece(a: tuple, b: tuple, radii: tuple, wall: float) -> tuple[Tubes, float]:
-        points = (np.array([a, b], dtype=float) + [0, y, middle]) * patient.scale + [x, 0, 0]
+        points = (np.array([a, b], dtype=float) + np.array([0, y, middle])) * patient.scale + [x, 0, 0]
         return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
 
     pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]

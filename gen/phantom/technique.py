@@ -56,25 +56,26 @@ def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) 
 
 def _exposure(view: str, rng: np.random.Generator) -> Exposure:
     if view.startswith("AP"):
-        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.5, 0.9), rng.uniform(0.6e5, 1.6e5)
+        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.35, 0.7), rng.uniform(2e5, 5e5)
     else:
-        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.2, 0.5), rng.uniform(1.5e5, 4e5)
-    return Exposure(kvp=float(kvp), scatter=float(scatter), photons=float(photons), blur=float(rng.uniform(0.15, 0.45)))
+        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.2, 0.5), rng.uniform(3e5, 9e5)
+    return Exposure(kvp=float(kvp), scatter=float(scatter), photons=float(photons), blur=float(rng.uniform(0.2, 0.7)))
 
 
 def _display(view: str, rng: np.random.Generator) -> Display:
     return Display(
-        latitude=float(rng.uniform(0.2, 0.55)),
-        detail=float(rng.uniform(0.2, 0.9)),
+        latitude=float(rng.uniform(0.35, 0.6)),
+        detail=float(rng.uniform(0.1, 0.6)),
         low=0.02,
-        high=float(rng.uniform(0.86, 0.97)),
-        margin=float(rng.uniform(0.05, 0.3) + (0.15 if view.startswith("AP") else 0)),
-        gamma=float(np.exp(rng.normal(0, 0.2))),
-        toe=float(rng.uniform(0.1, 0.35)),
+        high=float(rng.uniform(0.9, 0.98)),
+        margin=float(rng.uniform(-0.06, 0.08) + (0.2 if view.startswith("AP") else 0)),
+        gamma=float(np.exp(rng.normal(-0.12, 0.18))),
+        toe=float(rng.uniform(0.15, 0.35)),
+        white=float(rng.uniform(0.82, 0.98)),
     )
 
 
 def _shutter(size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     covered = rng.uniform(0.005, 0.05, 4) * (rng.random(4) < 0.12)
-    top, bottom, left, right = (int(round(size * share)) for share in covered)
+    top, bottom, left, right = (round(float(size * share)) for share in covered)
     return top, bottom, left, right

@@ -104,7 +104,7 @@ class Thorax:
 
     def _breast(self, slab: Slab, y: np.ndarray, width: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Full below the nipple, running out towards the collar bone."""
-        kx, ky, kz = self.scale
+        kx, _, kz = self.scale
         size = np.float32(self.patient.breast)
         wide = (46 + 0.42 * size) * kx
         across = (np.abs(slab.x) - (74 * kx + 0.12 * size)) / wide
@@ -132,9 +132,9 @@ class Thorax:
         return {"heart": heart, "aorta": fields["aorta"]}, between
 
     def _spine(self, slab: Slab) -> np.ndarray:
-        kx, ky, kz = self.scale
+        kx, ky, _ = self.scale
         depth = spine_depth(self.patient, slab.z).astype(np.float32)
-        u, v = (slab.x - bend(self.patient, slab.z)) / (20 * kx), (slab.y - depth - 4 * ky) / (24 * ky)
+        u, v = (slab.x - bend(self.patient, slab.z)) / (18 * kx), (slab.y - depth - 4 * ky) / (24 * ky)
         return (np.sqrt(u * u + v * v) - 1) * np.float32(22 * kx)
 
     def lungs(self, slab: Slab, between: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ PARALLEL = 0.02  # sine below which an axis counts as this far off the ray
 
 @dataclass(frozen=True)
 class Tubes:
-    """Straight segments. Shapes: start, end, across [N, 3] (mm; unit), radii [N, 2] (mm along `across`; normal to it)."""
+    """Straight segments. Shapes: start, end, across [N, 3]; radii [N, 2], along `across` and normal to it; mm."""
 
     start: np.ndarray
     end: np.ndarray
