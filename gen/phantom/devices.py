@@ -57,9 +57,12 @@ def _pacemaker(body: Body) -> tuple[Tubes, float]:
     """A box of 46 x 40 x 7 mm below the left collar bone and a lead to the apex of the right ventricle."""
     lead = chain(_jittered(body, "lead", (*LEAD, *VENTRICLE), 2, 60), 0.55)
     place = np.array(CAN) * body.thorax.scale
-    steps = np.linspace(-1, 1, 12)
-    half = 20 * (1 - 0.25 * np.abs(steps) ** 4)
-    bars = [chain(place + np.array([[-w, 0, h], [w, 0, h]]), 2.1) for w, h in zip(half, 19 * steps, strict=True)]
+    steps = np.linspace(-1, 1, 24)
+    half = 20 * (1 - 0.22 * np.abs(steps) ** 5)
+    bars = [
+        chain(place + np.array([[-w, 0, h], [w, 0, h]]), np.array([[3.2, 0.9]]), np.array([[0, 1.0, 0]] * 2))
+        for w, h in zip(half, 19 * steps, strict=True)
+    ]
     return joined([lead, *bars]), STEEL * 0.5
 
 

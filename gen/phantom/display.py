@@ -15,8 +15,8 @@ class Display:
     """How one image is shown.
 
     latitude: share of the coarse contrast that is taken out; detail: gain of edges; low, high: quantiles within the
-    body shown as black (less a margin, a share of their distance) and white; gamma: exponent; toe: softness of the ends;
-    white: the brightest grey level, 0..1.
+    body shown as black (less a margin, a share of their distance) and white; gamma: exponent; toe: softness of the
+    ends; white: the brightest grey level, 0..1.
     """
 
     latitude: float = 0.35

@@ -13,7 +13,6 @@ import numpy as np
 
 VIEW_ANGLES = {"PA": 0.0, "LATERAL": 90.0, "AP": 180.0, "AP SUPINE": 180.0}  # degrees
 SOURCE_DISTANCES = {"PA": 1830.0, "LATERAL": 1830.0, "AP": 1300.0, "AP SUPINE": 1050.0}  # mm
-VERTICAL = 1e-9  # below this cosine a beam counts as exactly lateral
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class Geometry:
         """Unit vectors along the beam, a detector row and a detector column. Shapes: -> [3, 3]."""
         turn = np.deg2rad(self.angle)
         beam = np.array([np.sin(turn), -np.cos(turn), 0.0])
-        side = 1.0 if np.cos(turn) > -VERTICAL else -1.0  # from the front, the viewer faces the patient
-        return np.stack([beam, side * np.array([np.cos(turn), np.sin(turn), 0.0]), np.array([0.0, 0.0, -1.0])])
+        across, deep = np.cos(turn), np.sin(turn)
+        side = np.sign(across if abs(across) >= abs(deep) else deep)  # from the front, the viewer faces the patient
+        return np.stack([beam, side * np.array([across, deep, 0.0]), np.array([0.0, 0.0, -1.0])])
 
     def magnification(self, points: np.ndarray) -> np.ndarray:
         """Detector mm per mm at points, source distance over depth. Shapes: [..., 3] -> [...]."""

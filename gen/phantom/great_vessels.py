@@ -62,7 +62,7 @@ def mediastinum_parts(patient: Patient) -> dict[str, list[Solid]]:
     """The aorta by itself, and the other vessels with the tissue about them."""
     vessels = [
         *_swept(patient, RIGHT_PULMONARY, (12, 11, 9, 6.5, 4), 9),
-        *_swept(patient, LEFT_PULMONARY, (15, 14, 10.5, 7.5, 5.5, 3.5), 10),
+        *_swept(patient, LEFT_PULMONARY, (14, 13, 9.5, 7.5, 5.5, 3.5), 10),
         *_swept(patient, CAVA, (8, 10, 10, 10, 12), 9),
         *_swept(patient, BRACHIOCEPHALIC, (8, 8, 8, 8), 7),
         *[ball for course in NECK for ball in _swept(patient, course, [9] * len(course), 9)],
@@ -74,7 +74,7 @@ def mediastinum_parts(patient: Patient) -> dict[str, list[Solid]]:
 def aorta(patient: Patient) -> list[Solid]:
     """Ascending aorta, arch (its knob on the left) and descending aorta; it unfolds with age."""
     out = patient.unfolding
-    knob = 23 + 9 * out
+    knob = 20 + 9 * out
     course = [(4, -24, -30), (-12 - 5 * out, -30, 8), (-9, -24, 40), (6, -4, 58 + 5 * out), (knob, 20, 56 + 6 * out)]
     course += [(knob + 4, 40, 34), (23 + 9 * out, 48, -10), (18 + 6 * out, 50, -60), (9, 42, -120), (4, 34, -180)]
     wide = 1 + 0.22 * out
@@ -100,6 +100,7 @@ def _tissue(patient: Patient) -> list[Solid]:
         ((0, 4, 78), (23 * stout, 34, 58)),
         ((2, 12, 16), (27 * stout, 40, 42)),
         ((-6, -30, 30), (22 * stout, 28, 52)),
+        ((18, 12, 42), (19, 26, 34)),
         ((2, 30, -50), (20, 24, 75)),
         ((-43, 11, 2), (9, 13, 17)),
         ((47, 17, 9), (8, 12, 15)),

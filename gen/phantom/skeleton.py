@@ -166,9 +166,9 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
 
     pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]
     for end in (-1, 1):
-        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 1, wide * 0.95), 1.1))
+        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 0.5, wide * 0.93), 0.8))
     for side in (-1, 1):
-        pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.2, 7), 1.1))
+        pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.4, 6), 0.8))
         pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
     pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.5))
     return pieces

@@ -64,13 +64,13 @@ def _exposure(view: str, rng: np.random.Generator) -> Exposure:
 
 def _display(view: str, rng: np.random.Generator) -> Display:
     return Display(
-        latitude=float(rng.uniform(0.35, 0.6)),
+        latitude=float(rng.uniform(0.25, 0.5)),
         detail=float(rng.uniform(0.1, 0.6)),
         low=0.02,
-        high=float(rng.uniform(0.9, 0.98)),
+        high=float(rng.uniform(0.84, 0.95)),
         margin=float(rng.uniform(-0.06, 0.08) + (0.2 if view.startswith("AP") else 0)),
         gamma=float(np.exp(rng.normal(-0.12, 0.18))),
-        toe=float(rng.uniform(0.15, 0.35)),
+        toe=float(rng.uniform(0.22, 0.42)),
         white=float(rng.uniform(0.82, 0.98)),
     )
 

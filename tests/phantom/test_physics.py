@@ -57,12 +57,12 @@ def test_magnification_is_source_distance_over_depth():
     assert (column - 31.5) * CLOSE.pixel == pytest.approx(50 * 1000 / 900) and row == pytest.approx(31.5)
 
 
-@pytest.mark.parametrize(("angle", "column"), [(0, 1), (180, 1), (90, 0)])
+@pytest.mark.parametrize(("angle", "column"), [(0, 1), (3, 1), (180, 1), (183, 1), (90, 0), (94, -1), (86, 1)])
 def test_the_patients_left_is_on_the_images_right(angle, column):
     geometry = Geometry(float(angle), 1800.0, 200.0, 400.0, 64)
     assert np.sign(round(float(geometry.project(np.array([60.0, 0, 0]))[1] - 31.5), 6)) == column
     assert geometry.project(np.array([0.0, 0, 60]))[0] < 31.5  # the head is up
-    if angle == 90:
+    if 45 < angle < 135:
         assert geometry.project(np.array([0.0, 60, 0]))[1] > 31.5  # the back is on the right
 
 
