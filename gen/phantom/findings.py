@@ -51,6 +51,7 @@ LABELS = {
 DENSITIES = {"effusion": 1.02, "consolidation": 0.80, "atelectasis": 0.90, "pneumothorax": 0.0012}  # g/cm3
 LESION = 1.04  # g/cm3 of nodules and masses
 FULLEST = 0.92  # of a lung, the most that a finding takes
+PLEURA = 2.0  # mm
 SIDES = {"lung_right": -1, "lung_left": 1}
 
 
@@ -93,6 +94,11 @@ def fill(body: Body, finding: Finding, supine: bool = False) -> Fill:
         return (order(slab) - np.float32(threshold)).astype(np.float32)
 
     return Fill(finding.name, finding.lung, region, DENSITIES[finding.kind])
+
+
+def pleura(air: Fill) -> Fill:
+    """The lung's own surface, a thin line beside a pneumothorax."""
+    return Fill(f"_{air.name}", air.lung, lambda slab: np.abs(air.region(slab)) - np.float32(PLEURA / 2), LESION)
 
 
 def lesion(body: Body, finding: Finding) -> list[Solid]:

@@ -12,7 +12,7 @@ from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Geometry, Slab
 from gen.phantom.lung_vessels import lung_vessels
 from gen.phantom.physics import DENSITIES
-from gen.phantom.skeleton import bone_paths, skeleton
+from gen.phantom.skeleton import arms, bone_paths, skeleton
 from gen.phantom.solids import Solid, chords
 from gen.phantom.texture import Waves
 from gen.phantom.thorax import Thorax
@@ -84,7 +84,9 @@ class Body:
     def airways(self) -> Tubes:
         """Trachea and main bronchi."""
         size = float(np.cbrt(np.prod(self.thorax.scale)))
-        return chain(smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, _sideways(14))
+        return chain(
+            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
+        )
 
     @cached_property
     def bronchi(self) -> list[Tubes]:
@@ -98,8 +100,9 @@ class Body:
         return Waves.drawn(self.patient.rng("texture"), 48, (18.0, 110.0))
 
 
-def _sideways(count: int) -> np.ndarray:
-    return np.broadcast_to([1.0, 0.0, 0.0], (count, 3))
+def _sideways(geometry: Geometry) -> bool:
+    """Whether the view is nearer to a lateral: the arms are raised for those."""
+    return abs(np.sin(np.deg2rad(geometry.angle))) > np.sqrt(0.5)
 
 
 def project(
@@ -118,6 +121,9 @@ def project(
     breast = sums.get("breast", np.zeros_like(lungs))
     fat = sums["body"] - sums["inner"] + 0.6 * breast
     soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
+    if not _sideways(geometry):
+        flesh = np.maximum(paths(geometry, arms(body.patient)) - sums["body"], 0)
+        soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
     organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
@@ -129,7 +135,7 @@ def project(
 
 def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Callable | None) -> dict[str, np.ndarray]:
     """Sum each region's share of every gap between two planes, mm, and the lungs' mass, mm g/cm3."""
-    sideways = 45 < abs(geometry.angle) < 135
+    sideways = _sideways(geometry)
     kx, ky, _ = body.thorax.scale
     reach = (165 * kx if sideways else 112 * ky + body.patient.breast) + body.patient.fat + STEP
     sums: dict[str, np.ndarray] = {}
@@ -202,9 +208,8 @@ def _gas(body: Body) -> list[Solid]:
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     mineral = np.zeros_like(maps.displaced)
-    sideways = 45 < abs(geometry.angle) < 135  # the arms are raised
     for name, bone in body.bones.items():
-        if name == "humeri" and sideways:
+        if name == "humeri" and _sideways(geometry):
             continue
         mass, path = bone_paths(geometry, bone)
         maps.organs[name] = path
@@ -221,7 +226,8 @@ def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
     cloud = Slab(middle[:, 0], middle[:, 1], middle[:, 2], 0.0)
     keep = np.ones(len(middle), bool)
     for fill in fills:
-        keep &= fill.region(cloud) > 0
+        other = middle[:, 0] < 0 if fill.lung == "lung_left" else middle[:, 0] > 0
+        keep &= other | (fill.region(cloud) > 0)
     return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gen.phantom.devices import device_mass
 from gen.phantom.display import optical, processed, shown, window
-from gen.phantom.findings import LESION, Finding, fill, haze, lesion, vessels
+from gen.phantom.findings import LESION, Finding, fill, haze, lesion, pleura, vessels
 from gen.phantom.geometry import Geometry
 from gen.phantom.physics import detected, transmission
 from gen.phantom.projection import Body, Maps, project
@@ -65,6 +65,7 @@ def scene(body: Body, findings: Sequence[Finding], devices: Sequence[str], techn
     geometry = technique.geometry
     edema = sum(finding.size for finding in findings if finding.kind == "edema")
     fills = [fill(body, f, technique.view == "AP SUPINE") for f in findings if f.lung and f.size > 0 and _fills(f)]
+    fills += [pleura(air) for air in fills if air.name.startswith("pneumothorax")]
     maps = project(body, geometry, fills, haze(body, findings), vessels(body, findings))
     for finding in findings:
         if finding.kind in ("nodule", "mass"):
@@ -134,7 +135,7 @@ def _masks(maps: Maps) -> dict[str, np.ndarray]:
     return {
         name: path > (LEAST / 3 if name in thin or name not in ORGANS else LEAST)
         for name, path in maps.organs.items()
-        if name not in skipped
+        if name not in skipped and not name.startswith("_")
     }
 
 

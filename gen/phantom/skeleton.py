@@ -22,7 +22,7 @@ STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72
 SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
 SCAPULAR_SPINE = ((94, 86, 76), (128, 70, 94), (166, 32, 116))
 CORACOID = ((146, 32, 96), (138, 14, 100), (132, 2, 92))
-ARM = ((170, 24, 88), (178, 22, 66), (194, 18, 10), (214, 12, -70))
+ARM = ((170, 24, 88), (178, 22, 66), (196, 18, 10), (214, 12, -70), (240, 6, -230))
 PLATE = 2.2  # mm
 STEEPEST = 0.30  # cosine beyond which a plate seen edge-on grows no thicker
 
@@ -46,7 +46,7 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
         "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
-        "humeri": [(tubes, wall * size) for side in (-1, 1) for tubes, wall in _humerus(patient, side, size)],
+        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, side, size)],
     }
     plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
     none = np.empty((0, 3, 3))
@@ -103,9 +103,9 @@ def plate_path(geometry: Geometry, corners: np.ndarray) -> np.ndarray:
     return cover * np.float32(PLATE / max(slant, STEEPEST))
 
 
-def _bone(pieces: list[tuple[Tubes, float]], size: float, plates: np.ndarray) -> Bone:
+def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray) -> Bone:
     tubes = joined([piece for piece, _ in pieces])
-    wall = np.concatenate([np.full(len(piece.start), width * size) for piece, width in pieces])
+    wall = np.concatenate([np.broadcast_to(width, len(piece.start)) * size for piece, width in pieces])
     return Bone(tubes, wall, plates)
 
 
@@ -143,12 +143,18 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     ]
 
 
-def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float]]:
+def arms(patient: Patient) -> Tubes:
+    """The flesh of both upper arms where they hang beside the trunk."""
+    wide = (36 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
+    return joined([chain(_mirrored(patient, ARM, side)[[1, -1]], wide) for side in (-1, 1)])
+
+
+def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
     course = _mirrored(patient, ARM, side)
-    shaft = chain(smooth(course[1:], 12), np.linspace(15, 11.5, 12) * size)
+    shaft = chain(smooth(course[1:], 16), np.linspace(15, 11.5, 16) * size)
     steps = np.linspace(-0.96, 0.96, 9)
     head = course[0] + np.outer(steps * 23 * size, [0, 0, 1.0])
-    return [(shaft, 3.2), (chain(head, 23 * size * np.sqrt(1 - steps**2)), 0.9)]
+    return [(shaft, np.linspace(0.8, 3.2, 15)), (chain(head, 23 * size * np.sqrt(1 - steps**2)), 0.9)]
 
 
 def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:

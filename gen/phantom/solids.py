@@ -24,14 +24,14 @@ class Solid:
     @staticmethod
     def along_axes(centre: Sequence[float], radii: Sequence[float]) -> Solid:
         """With its axes along x, y, z. Units: mm."""
-        radii = np.asarray(radii, dtype=float)
-        return Solid(np.asarray(centre, dtype=float), np.diag(1 / radii), float(radii.min()), float(radii.max()))
+        matrix = np.diag(1 / np.asarray(radii, dtype=float))
+        return Solid(np.asarray(centre, dtype=float), matrix, float(min(radii)), float(max(radii)))
 
     @staticmethod
     def pointing(centre: Sequence[float], axis: Sequence[float], long: float, wide: float) -> Solid:
         """Round, with its long axis along a direction. Units: mm."""
-        axis = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
-        matrix = np.eye(3) / wide + np.outer(axis, axis) * (1 / long - 1 / wide)
+        unit = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
+        matrix = np.eye(3) / wide + np.outer(unit, unit) * (1 / long - 1 / wide)
         return Solid(np.asarray(centre, dtype=float), matrix, min(long, wide), max(long, wide))
 
 

@@ -8,7 +8,9 @@ from gen.phantom.devices import DEVICES
 from gen.phantom.findings import LABELS, SIZES, Finding, fill
 from gen.phantom.geometry import Slab
 from gen.phantom.projection import GROUND
+from gen.phantom.shot import scene
 from gen.phantom.study import Study, make_study
+from gen.phantom.technique import technique
 
 SMALL = 96
 
@@ -104,6 +106,17 @@ def test_masks_say_where_the_image_changes(healthy, shot, kind, size, sign):
     assert mask.sum() > 100 and columns_of(mask).mean() < 64
     left = shot.masks["lung_left"] & ~mask & ~shot.masks["heart"]
     assert change[mask].mean() > 0.04 and change[mask].mean() > 3 * abs(change[left].mean())
+
+
+@pytest.mark.parametrize("kind", ["effusion", "atelectasis", "pneumothorax"])
+def test_the_other_lung_keeps_its_vessels(healthy, kind):
+    size = np.sqrt(SIZES[kind][0] * SIZES[kind][1])
+    ill = with_findings(healthy, Finding(kind, size, "lung_left"))
+    how = technique(healthy.patient, 1, "PA", 128)
+    paths = [scene(study.body, study.findings, (), how).organs["vessels"] for study in (healthy, ill)]
+    right = slice(0, 56)
+    assert paths[1][:, right].sum() == pytest.approx(paths[0][:, right].sum(), rel=0.02)
+    assert paths[1][:, 72:].sum() < 0.97 * paths[0][:, 72:].sum()
 
 
 def test_an_effusion_whitens_the_costophrenic_angle(healthy, shot):
