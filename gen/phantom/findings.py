@@ -13,7 +13,7 @@ import numpy as np
 
 from gen.phantom.geometry import Slab
 from gen.phantom.lung_vessels import HILA
-from gen.phantom.projection import GROUND, Body, Fill
+from gen.phantom.projection import GROUND_VOLUME, Body, Fill
 from gen.phantom.solids import Solid
 from gen.phantom.texture import Waves
 from gen.phantom.tubes import Tubes
@@ -135,7 +135,7 @@ def vessels(body: Body, findings: Sequence[Finding]) -> Tubes:
 
 def remaining(body: Body, finding: Finding) -> float:
     """Share of a lung's volume that a finding leaves."""
-    whole = len(body.grounds[finding.lung]) * GROUND**3 / 1000
+    whole = len(body.grounds[finding.lung]) * GROUND_VOLUME
     return max(1 - finding.size / whole, 1 - FULLEST)
 
 
@@ -240,7 +240,7 @@ def _threshold(body: Body, finding: Finding, order: Callable) -> float:
     """The value below which the lung's points hold the finding's volume."""
     points = body.grounds[finding.lung].astype(np.float32)
     values = np.sort(order(Slab(points[:, 0], points[:, 1], points[:, 2], 0.0)))
-    count = finding.size * 1000 / GROUND**3
+    count = finding.size / GROUND_VOLUME
     return float(np.interp(min(count, FULLEST * len(values)), np.arange(len(values)), values))
 
 

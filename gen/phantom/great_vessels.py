@@ -63,10 +63,10 @@ def mediastinum_parts(patient: Patient) -> dict[str, list[Solid]]:
     vessels = [
         *_swept(patient, RIGHT_PULMONARY, (12, 11, 9, 6.5, 4), 9),
         *_swept(patient, LEFT_PULMONARY, (14, 13, 9.5, 7.5, 5.5, 3.5), 10),
-        *_swept(patient, CAVA, (8, 10, 10, 10, 12), 9),
+        *_swept(patient, CAVA, (8, 10, 10, 10, 12), 7),
         *_swept(patient, BRACHIOCEPHALIC, (8, 8, 8, 8), 7),
-        *[ball for course in NECK for ball in _swept(patient, course, [9] * len(course), 9)],
-        *[ball for course in SUBCLAVIAN for ball in _swept(patient, course, (7, 7, 6), 6)],
+        *[ball for course in NECK for ball in _swept(patient, course, [9] * len(course), 6)],
+        *[ball for course in SUBCLAVIAN for ball in _swept(patient, course, (7, 7, 6), 5)],
     ]
     return {"aorta": aorta(patient), "vessels": vessels + _tissue(patient)}
 
@@ -78,7 +78,7 @@ def aorta(patient: Patient) -> list[Solid]:
     course = [(4, -24, -30), (-12 - 5 * out, -30, 8), (-9, -24, 40), (6, -4, 58 + 5 * out), (knob, 20, 56 + 6 * out)]
     course += [(knob + 4, 40, 34), (23 + 9 * out, 48, -10), (18 + 6 * out, 50, -60), (9, 42, -120), (4, 34, -180)]
     wide = 1 + 0.22 * out
-    return _swept(patient, course, [15 * wide, 15 * wide, 14, 14, 14.5 * wide, 12.5, 12, 11.5, 11, 10], 26)
+    return _swept(patient, course, [15 * wide, 15 * wide, 14, 14, 14.5 * wide, 12.5, 12, 11.5, 11, 10], 21)
 
 
 def _swept(patient: Patient, course: Sequence, radii: Sequence[float], count: int) -> list[Solid]:

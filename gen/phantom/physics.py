@@ -76,15 +76,14 @@ def scattered(primary: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarr
     return exposure.scatter * zoom(spread, 8, order=1, grid_mode=True, mode="nearest").astype(np.float32)
 
 
-def detected(primary: np.ndarray, exposure: Exposure, pixel: float, rng: np.random.Generator | None) -> np.ndarray:
-    """Signal of the detector, 1 without patient: blur, scatter and quantum noise (Poisson; none without a stream).
-
-    Shapes: [H, W] -> [H, W] float32; pixel in mm.
-    """
+def detected(primary: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
+    """Expected signal of the detector, 1 without patient: blurred, with scatter. Shapes: [H, W]; pixel in mm."""
     signal = gaussian_filter(primary, exposure.blur / pixel, mode="nearest", truncate=3) if exposure.blur else primary
-    signal = signal + scattered(primary, exposure, pixel)
-    if rng is None:
-        return signal.astype(np.float32)
+    return (signal + scattered(primary, exposure, pixel)).astype(np.float32)
+
+
+def noisy(signal: np.ndarray, exposure: Exposure, pixel: float, rng: np.random.Generator) -> np.ndarray:
+    """A signal with quantum noise, the variance of its number of photons (Poisson). Shapes: [H, W]; pixel in mm."""
     mean = exposure.photons * pixel**2
     # Poisson counts of this size are Gaussian to better than a thousandth, and ten times faster to draw
     noise = rng.standard_normal(signal.shape, dtype=np.float32) * np.sqrt(signal / mean)

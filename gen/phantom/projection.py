@@ -18,9 +18,10 @@ from gen.phantom.texture import Waves
 from gen.phantom.thorax import Thorax
 from gen.phantom.tubes import Tubes, chain, paths, smooth
 
-STEP = 7.0  # mm between the planes that are sampled; borders between them are found by interpolation
+STEP = 8.0  # mm between the planes that are sampled; borders between them are found by interpolation
 CHEST = 112.0  # reference mm before and behind the aim that hold all of the lungs
-GROUND = 10.0  # mm between the points that stand for a lung
+GROUND = (10.0, 14.0, 10.0)  # mm along x, y, z between the points that stand for a lung
+GROUND_VOLUME = 1.4  # ml that each of them stands for
 BLOOD = 1.05  # g/cm3
 TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
 BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
@@ -62,12 +63,12 @@ class Body:
 
     @cached_property
     def grounds(self) -> dict[str, np.ndarray]:
-        """Points that fill each lung evenly, `GROUND` mm apart. Shapes: [M, 3]."""
+        """Points that fill each lung evenly. Shapes: [M, 3]."""
         kx, ky, kz = self.thorax.scale
-        x = np.arange(-160 * kx, 160 * kx, GROUND, dtype=np.float32)
-        z = np.arange(-170 * kz, 140 * kz, GROUND, dtype=np.float32)
+        x = np.arange(-160 * kx, 160 * kx, GROUND[0], dtype=np.float32)
+        z = np.arange(-170 * kz, 140 * kz, GROUND[2], dtype=np.float32)
         found: dict[str, list[np.ndarray]] = {"lung_right": [], "lung_left": []}
-        for y in np.arange(-105 * ky, 115 * ky, GROUND, dtype=np.float32):
+        for y in np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32):
             plane = Slab(x[None], np.full_like(x, y)[None], z[:, None], float(y))
             _, between = self.thorax.central(plane)
             for name, lung in self.thorax.lungs(plane, between).items():

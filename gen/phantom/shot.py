@@ -12,7 +12,7 @@ from gen.phantom.devices import device_mass
 from gen.phantom.display import optical, processed, shown, window
 from gen.phantom.findings import LESION, Finding, fill, haze, lesion, pleura, vessels
 from gen.phantom.geometry import Geometry
-from gen.phantom.physics import detected, transmission
+from gen.phantom.physics import detected, noisy, transmission
 from gen.phantom.projection import Body, Maps, project
 from gen.phantom.solids import chords
 from gen.phantom.technique import Technique
@@ -53,10 +53,11 @@ def take(
     maps = scene(body, findings, devices, technique)
     bare = maps.masses | {"soft": maps.masses["soft"] + maps.displaced}
     del bare["bone"]
-    clean, without = _signal(maps.masses, technique, None), _signal(bare, technique, None)
-    bone = optical(clean) - optical(without)
-    rng = np.random.default_rng(technique.seed) if noise else None
-    whole = optical(_signal(maps.masses, technique, rng)) if noise else optical(clean)
+    how, pixel = technique.exposure, technique.geometry.pixel
+    with_bone = detected(_primary(maps.masses, technique), how, pixel)
+    bone = optical(with_bone) - optical(detected(_primary(bare, technique), how, pixel))
+    rng = np.random.default_rng(technique.seed)
+    whole = optical(noisy(with_bone, how, pixel, rng) if noise else with_bone)
     return _developed(maps, whole, bone, technique)
 
 
@@ -107,12 +108,12 @@ def _letter(geometry: Geometry, place: tuple[float, float]) -> np.ndarray:
     return paths(geometry, joined(parts)) * np.float32(1.2)
 
 
-def _signal(masses: dict[str, np.ndarray], technique: Technique, rng: np.random.Generator | None) -> np.ndarray:
+def _primary(masses: dict[str, np.ndarray], technique: Technique) -> np.ndarray:
+    """What passes the patient, under a beam that is stronger on one side (the tube's heel effect)."""
     primary = transmission(masses, technique.exposure)
     place = np.linspace(-1, 1, primary.shape[0], dtype=np.float32)
     across, down = technique.heel
-    primary *= 1 + np.float32(across) * place + np.float32(down) * place[:, None]
-    return detected(primary, technique.exposure, technique.geometry.pixel, rng)
+    return primary * (1 + np.float32(across) * place + np.float32(down) * place[:, None])
 
 
 def _developed(maps: Maps, whole: np.ndarray, bone: np.ndarray, technique: Technique) -> Shot:

@@ -70,7 +70,7 @@ def paths(geometry: Geometry, tubes: Tubes) -> np.ndarray:
     if not len(tubes.start):
         return total.reshape(geometry.size, geometry.size).astype(np.float32)
     shadow = _shadows(geometry, _short(geometry, tubes))
-    needed = np.ceil(shadow["length"] + np.maximum(2 * shadow["half"], shadow["ends"]) + 3)
+    needed = np.ceil(np.hypot(shadow["length"] + shadow["ends"], 2 * shadow["half"] + 1) + 2)
     smallest = 0
     for patch in PATCHES:
         chosen = (needed > smallest) & ((needed <= patch) | (patch == PATCHES[-1]))

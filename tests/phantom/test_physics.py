@@ -3,7 +3,7 @@ import pytest
 
 from gen.phantom.display import Display, processed, shown
 from gen.phantom.geometry import Geometry
-from gen.phantom.physics import COEFFICIENTS, ENERGIES, Exposure, attenuation, detected, spectrum, transmission
+from gen.phantom.physics import COEFFICIENTS, ENERGIES, Exposure, attenuation, detected, noisy, spectrum, transmission
 from gen.phantom.solids import Cluster, Solid, chords, nearest
 from gen.phantom.tubes import chain, paths
 
@@ -44,8 +44,8 @@ def test_bone_stands_out_more_at_low_voltage():
 def test_noise_is_poisson_and_scatter_a_share_of_the_primary():
     exposure = Exposure(photons=1e4, scatter=0.5, blur=0)
     even = np.full((64, 64), 0.25, np.float32)
-    assert np.allclose(detected(even, exposure, 1.0, None), 0.25 * 1.5, rtol=1e-4)
-    signal = detected(even, exposure, 1.0, np.random.default_rng(0))
+    assert np.allclose(detected(even, exposure, 1.0), 0.25 * 1.5, rtol=1e-4)
+    signal = noisy(even, exposure, 1.0, np.random.default_rng(0))
     counts = signal * 1e4
     assert counts.var() / counts.mean() == pytest.approx(1, abs=0.08)
 

@@ -7,7 +7,7 @@ from gen.phantom.anatomy import growth, make_patient
 from gen.phantom.devices import DEVICES
 from gen.phantom.findings import LABELS, SIZES, Finding, fill
 from gen.phantom.geometry import Slab
-from gen.phantom.projection import GROUND
+from gen.phantom.projection import GROUND_VOLUME
 from gen.phantom.shot import scene
 from gen.phantom.study import Study, make_study
 from gen.phantom.technique import technique
@@ -135,7 +135,7 @@ def test_a_region_holds_its_volume(healthy, kind):
     points = healthy.body.grounds["lung_left"].astype(np.float32)
     region = fill(healthy.body, Finding(kind, 300.0, "lung_left", place)).region
     inside = region(Slab(points[:, 0], points[:, 1], points[:, 2], 0.0)) < 0
-    assert inside.sum() * GROUND**3 / 1000 == pytest.approx(300, rel=0.03)
+    assert inside.sum() * GROUND_VOLUME == pytest.approx(300, rel=0.03)
 
 
 def test_a_nodule_is_as_large_as_it_says(healthy):
