@@ -123,7 +123,7 @@ def project(
     fat = sums["body"] - sums["inner"] + 0.6 * breast
     soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
     if not _sideways(geometry):
-        flesh = np.maximum(paths(geometry, arms(body.patient)) - sums["body"], 0)
+        flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
         soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
     organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}

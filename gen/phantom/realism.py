@@ -68,8 +68,9 @@ def compare(real: Path, n: int, seed: int, size: int) -> dict[str, Curves]:
 
     Errors: UserError where the index has too few of them.
     """
+    radiographs = _real_images(real, n, seed, size)  # first, for an index that will not do
     phantoms = [make_study(mix("realism", seed, k)).shoot("AP" if k % 4 == 3 else "PA", size).image for k in range(n)]
-    return measured(_real_images(real, n, seed, size), [np.round(image * 255) / 255 for image in phantoms])
+    return measured(radiographs, [np.round(image * 255) / 255 for image in phantoms])
 
 
 def measured(real: Iterable[np.ndarray], phantoms: Iterable[np.ndarray]) -> dict[str, Curves]:

@@ -9,6 +9,7 @@ import numpy as np
 from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Geometry
 from gen.phantom.great_vessels import spine_depth
+from gen.phantom.solids import Solid
 from gen.phantom.thorax import Thorax, bend
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
@@ -143,10 +144,11 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     ]
 
 
-def arms(patient: Patient) -> Tubes:
+def arms(patient: Patient) -> list[Solid]:
     """The flesh of both upper arms where they hang beside the trunk."""
-    wide = (36 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
-    return joined([chain(_mirrored(patient, ARM, side)[[1, -1]], wide) for side in (-1, 1)])
+    wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
+    ends = [_mirrored(patient, ARM, side)[[1, -1]] for side in (-1, 1)]
+    return [Solid.pointing(a * 0.6 + b * 0.4, b - a, 0.75 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
 
 
 def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:

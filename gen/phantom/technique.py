@@ -47,7 +47,7 @@ def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) 
     portable = view.startswith("AP")
     source = SOURCE_DISTANCES[view] * rng.uniform(0.97, 1.03)
     width = 2 * HALF_WIDTH * (1.15 * ky if view == "LATERAL" else kx)
-    field = max(width * rng.uniform(1.22, 1.42), HEIGHT * kz * rng.uniform(1.18, 1.34))
+    field = max(width * rng.uniform(1.24, 1.46), HEIGHT * kz * rng.uniform(1.18, 1.34))
     turned = float(rng.normal(0, 3.0 if portable else 1.6))
     half = HALF_WIDTH * kx if view == "LATERAL" else 105 * ky
     aim = rng.normal(0, (7, 0, 9)) * patient.grown + [0, 0, -10 * kz]
