@@ -14,10 +14,10 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
     ("errors", "files", "schema"),
-    ("config",),
+    ("config", "provenance"),
     ("seeds",),
     ("models", "data", "objectives"),
-    ("tasks", "phantom", "provenance"),
+    ("tasks", "phantom"),
     ("pipeline",),
     ("engine",),
 )

@@ -1,0 +1,84 @@
+"""cxr-index phantom and phantom-check, beside the commands of gen.data.cli."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gen.data.cli import app
+from gen.errors import UserError, exit_on_user_error
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="folder of the data set; run the same command again to go on")],
+    n: Annotated[int, typer.Option(help="number of images")] = 100,
+    seed: Annotated[int, typer.Option(help="the data set's seed: the same seed, the same bits")] = 0,
+    size: Annotated[int, typer.Option(help="side of the images in pixels, a multiple of 8")] = 256,
+    views: Annotated[str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, with commas")] = "PA",
+    workers: Annotated[int, typer.Option(help="processes")] = 1,
+) -> None:
+    """Make a data set of physics phantoms: radiographs, soft-tissue and bone images, masks, findings, events."""
+    from gen.data.summary import summary
+    from gen.phantom.cohort import Plan, prepare_folder, write_tables
+
+    if workers < 1:
+        raise UserError(f"--workers {workers}: at least one")
+    plan = Plan(n, seed, size, tuple(view.strip().upper() for view in views.split(",") if view.strip()))
+    prepare_folder(plan, out)
+    _write_all(plan, out, min(workers, os.cpu_count() or 1))
+    table = write_tables(plan, out)
+    typer.echo(f"{summary(table)}\n\nwrote {out / 'index.parquet'}")
+
+
+@app.command("phantom-check")
+def phantom_check(
+    real: Annotated[Path, typer.Option(help="index of real radiographs")],
+    out: Annotated[Path, typer.Option(help="plot to write, .png, .pdf or .svg")] = Path("phantom-check.png"),
+    n: Annotated[int, typer.Option(help="phantoms to make, and real images to read at most ten times as many")] = 50,
+    seed: Annotated[int, typer.Option(help="of the phantoms and of the choice of real images")] = 0,
+    size: Annotated[int, typer.Option(help="side in pixels")] = 256,
+) -> None:
+    """Compare grey-level histogram and power spectrum of phantoms with the band of real radiographs."""
+    from gen.phantom.realism import compare, draw
+
+    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--out {out}: the plot is a .png, .pdf or .svg file")
+    comparison = compare(real, n, seed, size)
+    draw(comparison, out)
+    for name, curves in comparison.items():
+        typer.echo(f"{name}: {curves.share:.0%} of the bins within the real 5th to 95th percentile")
+    typer.echo(f"wrote {out}")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    with exit_on_user_error():
+        app()
+
+
+def _write_all(plan, out: Path, workers: int) -> None:
+    from tqdm import tqdm
+
+    from gen.phantom.cohort import write_patient
+
+    jobs = list(plan.patients())
+    with tqdm(total=plan.n, unit="image", desc="phantoms") as bar:
+        if workers == 1:
+            for name, seed, count in jobs:
+                write_patient(plan, out, name, seed, count)
+                bar.update(count)
+            return
+        with ProcessPoolExecutor(workers) as pool:
+            counts = {pool.submit(write_patient, plan, out, *job): job[2] for job in jobs}
+            for done in as_completed(counts):
+                done.result()
+                bar.update(counts[done])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Mass along every ray, material by material, and the path through every organ and finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from gen.phantom.anatomy import Patient
+from gen.phantom.geometry import Geometry, Slab
+from gen.phantom.lung_vessels import lung_vessels
+from gen.phantom.physics import DENSITIES
+from gen.phantom.skeleton import arms, bone_paths, skeleton
+from gen.phantom.solids import Solid, chords
+from gen.phantom.texture import Waves
+from gen.phantom.thorax import Thorax
+from gen.phantom.tubes import Tubes, chain, paths, smooth
+
+STEP = 8.0  # mm between the planes that are sampled; borders between them are found by interpolation
+CHEST = 112.0  # reference mm before and behind the aim that hold all of the lungs
+GROUND = (10.0, 14.0, 10.0)  # mm along x, y, z between the points that stand for a lung
+GROUND_VOLUME = 1.4  # ml that each of them stands for
+BLOOD = 1.05  # g/cm3
+TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
+BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
+
+
+@dataclass
+class Maps:
+    """Masses (g/cm2) by material and paths (mm) by organ. Shapes: every map [size, size] float32."""
+
+    masses: dict[str, np.ndarray]
+    organs: dict[str, np.ndarray]
+    displaced: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Part of a lung with another density: `region` gives its field on a plane, negative inside; g/cm3."""
+
+    name: str
+    lung: str
+    region: Callable[[Slab], np.ndarray]
+    density: float
+
+
+@dataclass
+class Body:
+    """One patient's shapes, made once for all views."""
+
+    patient: Patient
+    thorax: Thorax = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thorax = Thorax(self.patient)
+
+    @cached_property
+    def bones(self) -> dict:
+        """Every bone by name."""
+        return skeleton(self.thorax)
+
+    @cached_property
+    def grounds(self) -> dict[str, np.ndarray]:
+        """Points that fill each lung evenly. Shapes: [M, 3]."""
+        kx, ky, kz = self.thorax.scale
+        x = np.arange(-160 * kx, 160 * kx, GROUND[0], dtype=np.float32)
+        z = np.arange(-170 * kz, 140 * kz, GROUND[2], dtype=np.float32)
+        found: dict[str, list[np.ndarray]] = {"lung_right": [], "lung_left": []}
+        for y in np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32):
+            plane = Slab(x[None], np.full_like(x, y)[None], z[:, None], float(y))
+            _, between = self.thorax.central(plane)
+            for name, lung in self.thorax.lungs(plane, between).items():
+                row, column = np.nonzero(lung < -2)
+                found[name].append(np.stack([x[column], np.full(len(row), y), z[row]], 1))
+        return {name: np.concatenate(points) for name, points in found.items()}
+
+    @cached_property
+    def vessels(self) -> Tubes:
+        """Pulmonary arteries and veins."""
+        return lung_vessels(self.patient, self.grounds)
+
+    @cached_property
+    def airways(self) -> Tubes:
+        """Trachea and main bronchi."""
+        size = float(np.cbrt(np.prod(self.thorax.scale)))
+        return chain(
+            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
+        )
+
+    @cached_property
+    def bronchi(self) -> list[Tubes]:
+        """Right and left main bronchus."""
+        size = float(np.cbrt(np.prod(self.thorax.scale)))
+        return [chain(smooth(course, 8) * self.thorax.scale, np.linspace(7, 4.5, 8) * size) for course in BRONCHI]
+
+    @cached_property
+    def texture(self) -> Waves:
+        """Uneven density of the lungs."""
+        return Waves.drawn(self.patient.rng("texture"), 48, (18.0, 110.0))
+
+
+def _sideways(geometry: Geometry) -> bool:
+    """Whether the view is nearer to a lateral: the arms are raised for those."""
+    return abs(np.sin(np.deg2rad(geometry.angle))) > np.sqrt(0.5)
+
+
+def project(
+    body: Body,
+    geometry: Geometry,
+    fills: Sequence[Fill] = (),
+    haze: Callable[[Slab], np.ndarray] | None = None,
+    vessels: Tubes | None = None,
+) -> Maps:
+    """Masses and paths of a patient in a view; `haze` adds density to the lungs, `vessels` replace their own."""
+    sums = _integrate(body, geometry, fills, haze)
+    oblique = geometry.obliquity()
+    sums = {name: value * oblique for name, value in sums.items()}
+    air = _air(body, geometry, sums)
+    lungs = sums["lung_right"] + sums["lung_left"]
+    breast = sums.get("breast", np.zeros_like(lungs))
+    fat = sums["body"] - sums["inner"] + 0.6 * breast
+    soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
+    if not _sideways(geometry):
+        flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
+        soft, sums["body"] = soft + flesh, sums["body"] + flesh
+    organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
+    organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
+    masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
+    maps = Maps(masses, organs, np.zeros_like(soft))
+    _add_bones(body, geometry, maps)
+    _add_vessels(geometry, maps, lungs, (_outside(vessels or body.vessels, fills), body.patient.lung))
+    return maps
+
+
+def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Callable | None) -> dict[str, np.ndarray]:
+    """Sum each region's share of every gap between two planes, mm, and the lungs' mass, mm g/cm3."""
+    sideways = _sideways(geometry)
+    kx, ky, _ = body.thorax.scale
+    reach = (165 * kx if sideways else 112 * ky + body.patient.breast) + body.patient.fat + STEP
+    sums: dict[str, np.ndarray] = {}
+    before: dict[str, np.ndarray] = {}
+    for slab in geometry.slabs(-reach, reach, STEP):
+        now = _fields(body, slab, fills, sideways)
+        shares = {name: _share(before[name], now[name]) for name in now if name in before}
+        for name, share in shares.items():
+            sums[name] = sums[name] + share if name in sums else share
+        if "lung_left" in shares:
+            mass = _density(body, slab, fills, shares, haze)
+            sums["mass"] = sums["mass"] + mass if "mass" in sums else mass
+        before = now
+    return {name: total * np.float32(STEP) for name, total in sums.items()}
+
+
+def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dict[str, np.ndarray]:
+    thorax = body.thorax
+    fields = thorax.body(slab, arms_up)
+    limit = CHEST * thorax.scale[1]
+    if slab.y.min() > limit or slab.y.max() < -limit:
+        return fields
+    organs, between = thorax.central(slab)
+    fields |= organs | thorax.lungs(slab, between)
+    for fill in fills:
+        fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
+    return fields
+
+
+def _share(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Share of the gap between two planes that lies inside, exact where the field is straight between them."""
+    inside = np.minimum(before, 0)
+    inside += np.minimum(now, 0)
+    length = np.abs(before)
+    length += np.abs(now)
+    length += np.float32(1e-6)
+    np.divide(inside, length, out=inside)
+    return np.negative(inside, out=inside)
+
+
+def _density(body: Body, slab: Slab, fills: Sequence[Fill], shares: dict, haze: Callable | None) -> np.ndarray:
+    """Mass of the lungs within one gap, per mm of step, g/cm3."""
+    ky = body.thorax.scale[1]
+    base = np.float32(body.patient.lung) * (1 + np.float32(0.10) * slab.y / np.float32(90 * ky))
+    base = base * (1 + np.float32(0.07) * body.texture(slab))
+    if haze is not None:
+        base = base + haze(slab)
+    mass = (shares["lung_right"] + shares["lung_left"]) * base
+    for fill in fills:
+        mass += shares[fill.name] * (np.float32(fill.density) - base)
+    return mass
+
+
+def _air(body: Body, geometry: Geometry, sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    trachea = paths(geometry, body.airways)
+    for bronchus in body.bronchi:
+        trachea = np.maximum(trachea, 0.8 * paths(geometry, bronchus))
+    return {"trachea": np.minimum(trachea, sums["inner"]), "gas": chords(geometry, _gas(body))}
+
+
+def _gas(body: Body) -> list[Solid]:
+    """Air in the stomach, under the left dome."""
+    rng = body.patient.rng("gas")
+    kx, ky, kz = body.thorax.scale
+    wide, tall = rng.uniform(8, 32), rng.uniform(6, 15)
+    top = -108 * kz - 10 + 0.8 * body.thorax.lift["left"]
+    centre = ((52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6)
+    return [Solid.along_axes(centre, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
+
+
+def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
+    mineral = np.zeros_like(maps.displaced)
+    for name, bone in body.bones.items():
+        if name == "humeri" and _sideways(geometry):
+            continue
+        mass, path = bone_paths(geometry, bone)
+        maps.organs[name] = path
+        mineral += mass * np.float32(body.patient.density)
+    maps.masses["bone"] = mineral
+    # marrow stays; only the mineral takes the place of soft tissue
+    maps.displaced = np.minimum(mineral * (DENSITIES["soft"] / DENSITIES["bone"]), maps.masses["soft"])
+    maps.masses["soft"] = maps.masses["soft"] - maps.displaced
+
+
+def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
+    """The vessels that still stand against air."""
+    middle = (tubes.start + tubes.end) / 2
+    cloud = Slab(middle[:, 0], middle[:, 1], middle[:, 2], 0.0)
+    keep = np.ones(len(middle), bool)
+    for fill in fills:
+        other = middle[:, 0] < 0 if fill.lung == "lung_left" else middle[:, 0] > 0
+        keep &= other | (fill.region(cloud) > 0)
+    return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
+
+
+def _add_vessels(geometry: Geometry, maps: Maps, lungs: np.ndarray, vessels: tuple[Tubes, float]) -> None:
+    tubes, lung = vessels
+    path = np.minimum(paths(geometry, tubes), lungs * 0.6)
+    maps.masses["lung"] = maps.masses["lung"] + path * ((BLOOD - lung) / 10)
+    maps.organs["vessels"] = path

@@ -1,0 +1,187 @@
+"""Ribs, clavicles, scapulae, spine, sternum and humeri as hollow swept tubes and thin plates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gen.phantom.anatomy import Patient
+from gen.phantom.geometry import Geometry
+from gen.phantom.great_vessels import spine_depth
+from gen.phantom.solids import Solid
+from gen.phantom.thorax import Thorax, bend
+from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
+
+SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
+DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
+ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
+RIB_POINTS = 44
+CORTEX, SPONGY = 1.85, 0.15  # g/cm3 of bone in the walls and between them
+CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
+STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
+SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
+SCAPULAR_SPINE = ((94, 86, 76), (128, 70, 94), (166, 32, 116))
+CORACOID = ((146, 32, 96), (138, 14, 100), (132, 2, 92))
+ARM = ((170, 24, 88), (178, 22, 66), (196, 18, 10), (214, 12, -70), (240, 6, -230))
+PLATE = 2.2  # mm
+STEEPEST = 0.30  # cosine beyond which a plate seen edge-on grows no thicker
+
+
+@dataclass(frozen=True)
+class Bone:
+    """Tubes with walls, and plates as triangles. Shapes: wall [N] mm, plates [P, 3, 3] mm."""
+
+    tubes: Tubes
+    wall: np.ndarray
+    plates: np.ndarray
+
+
+def skeleton(thorax: Thorax) -> dict[str, Bone]:
+    """Every bone of a patient by name."""
+    patient = thorax.patient
+    size = float(np.cbrt(np.prod(thorax.scale)))
+    parts = {
+        "ribs": [(rib(thorax, number, side), 1.3) for number in range(12) for side in (-1, 1)],
+        "clavicles": [(_clavicle(patient, side, size), 2.3) for side in (-1, 1)],
+        "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
+        "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
+        "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
+        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, side, size)],
+    }
+    plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
+    none = np.empty((0, 3, 3))
+    return {name: _bone(pieces, size, plates if name == "scapulae" else none) for name, pieces in parts.items()}
+
+
+def rib(thorax: Thorax, number: int, side: int) -> Tubes:
+    """One rib from its head to its cartilage; number from 0, side 1 left."""
+    patient, (_, ky, kz) = thorax.patient, thorax.scale
+    angle = np.deg2rad(np.linspace(24 if number else 40, ENDS[number], RIB_POINTS))
+    share = (angle - angle[0]) / (np.pi * 0.78)
+    uneven = patient.rng("rib", number, side).normal(0, 1.2)
+    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**1.05) * kz
+    section = thorax.section(z)
+    gap = 5.0 * thorax.scale[0]
+    wide, deep = section.outer + thorax.lung_axis + gap, np.maximum(section.depth, 22 * ky) + gap
+    x = wide * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.85
+    y = section.middle + deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.85
+    head = np.array([[18 * thorax.scale[0], spine_depth(patient, z[:1])[0] + 10 * ky, z[0] + 2 * kz]])
+    body = np.stack([x, y, z], 1)
+    points = smooth(np.concatenate([head, body[2::5], body[-1:]]), RIB_POINTS)
+    points[:, 0] = points[:, 0] * side + bend(patient, points[:, 2])
+    outward = points * [1.0, 1.0, 0.0] - [[0.0, float(section.middle.mean()), 0.0]]
+    size = float(np.cbrt(np.prod(thorax.scale)))
+    tall = np.linspace(5.4, 6.6, RIB_POINTS) if number else np.linspace(6.5, 9, RIB_POINTS)
+    return chain(points, np.stack([np.full(RIB_POINTS, 3.3), tall], 1) * size, outward)
+
+
+def bone_paths(geometry: Geometry, bone: Bone) -> tuple[np.ndarray, np.ndarray]:
+    """Mass of mineral (g/cm2) and path length (mm) of one bone. Shapes: -> 2 x [size, size]."""
+    whole = paths(geometry, bone.tubes)
+    inside = paths(geometry, bone.tubes.thinner(bone.wall))
+    inside = np.minimum(inside, whole)
+    mass = ((whole - inside) * CORTEX + inside * SPONGY) / 10
+    for corners in bone.plates:
+        plate = plate_path(geometry, corners)
+        mass += plate * CORTEX / 10
+        whole = whole + plate
+    return mass, whole
+
+
+def plate_path(geometry: Geometry, corners: np.ndarray) -> np.ndarray:
+    """Path through a thin triangular plate. Shapes: corners [3, 3] mm -> [size, size] mm."""
+    rows, columns = geometry.project(corners)
+    normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    slant = abs(geometry.directions(corners.mean(0)) @ normal) / np.linalg.norm(normal)
+    r, c = np.arange(geometry.size)[:, None], np.arange(geometry.size)[None]
+    turn = np.sign((columns[1] - columns[0]) * (rows[2] - rows[0]) - (rows[1] - rows[0]) * (columns[2] - columns[0]))
+    cover = np.ones((geometry.size, geometry.size), np.float32)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        edge = (columns[j] - columns[i]) * (r - rows[i]) - (rows[j] - rows[i]) * (c - columns[i])
+        inside = turn * edge / max(np.hypot(rows[j] - rows[i], columns[j] - columns[i]), 1e-6)
+        cover *= np.clip(inside / 3 + 0.5, 0, 1).astype(np.float32)
+    return cover * np.float32(PLATE / max(slant, STEEPEST))
+
+
+def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray) -> Bone:
+    tubes = joined([piece for piece, _ in pieces])
+    wall = np.concatenate([np.broadcast_to(width, len(piece.start)) * size for piece, width in pieces])
+    return Bone(tubes, wall, plates)
+
+
+def _mirrored(patient: Patient, points: tuple, side: int) -> np.ndarray:
+    """Reference points of the left side on a side of the patient, with the shoulders' height."""
+    placed = np.array(points, dtype=float) * patient.scale * [side, 1, 1]
+    placed[:, 2] += patient.shoulders * patient.grown * np.clip(np.abs(placed[:, 0]) / 150, 0, 1)
+    return placed
+
+
+def _front(count: int) -> np.ndarray:
+    return np.broadcast_to([0.0, 1.0, 0.0], (count, 3))
+
+
+def _clavicle(patient: Patient, side: int, size: float) -> Tubes:
+    course = smooth(_mirrored(patient, CLAVICLE, side), 24)
+    radius = np.interp(np.linspace(0, 1, 24), (0, 0.12, 0.5, 0.85, 1), (7.5, 5.8, 4.8, 5.5, 6.5)) * size
+    return chain(course, radius)
+
+
+def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
+    top, glenoid, tip = _mirrored(patient, SCAPULA, side)
+    spine = smooth(_mirrored(patient, SCAPULAR_SPINE, side), 10)
+    coracoid = smooth(_mirrored(patient, CORACOID, side), 8)
+    ridge = np.stack([np.linspace(2.5, 7, 10), np.linspace(5, 4, 10)], 1)
+    return [
+        chain(
+            smooth([glenoid, (glenoid * 0.48 + tip * 0.52) + [-6.0 * side, 2, 0], tip], 12),
+            np.linspace(5.5, 3.2, 12) * size,
+        ),
+        chain(smooth([top, (top + tip) / 2 + [-9.0 * side, 0, 0], tip], 10), 2.0 * size),
+        chain(smooth([top, (top + glenoid) / 2 + [0, 0, -5.0], glenoid], 8), 1.6 * size),
+        chain(spine, ridge * size),
+        chain(coracoid, 5.5 * size),
+    ]
+
+
+def arms(patient: Patient) -> list[Solid]:
+    """The flesh of both upper arms where they hang beside the trunk."""
+    wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
+    ends = [_mirrored(patient, ARM, side)[[1, -1]] for side in (-1, 1)]
+    return [Solid.pointing(a * 0.6 + b * 0.4, b - a, 0.75 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
+
+
+def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
+    course = _mirrored(patient, ARM, side)
+    shaft = chain(smooth(course[1:], 16), np.linspace(15, 11.5, 16) * size)
+    steps = np.linspace(-0.96, 0.96, 9)
+    head = course[0] + np.outer(steps * 23 * size, [0, 0, 1.0])
+    return [(shaft, np.linspace(0.8, 3.2, 15)), (chain(head, 23 * size * np.sqrt(1 - steps**2)), 0.9)]
+
+
+def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
+    """Body with endplates, pedicles, lamina, transverse and spinous processes; level 0 is the first thoracic."""
+    kx, ky, kz = patient.scale
+    middle = (FIRST - SPACING * level - 8) if level >= 0 else FIRST - 8 - 17 * level
+    tall = SPACING * (0.76 if level >= 0 else 0.55) * (1 - 0.0035 * patient.kyphosis)
+    x, y = float(bend(patient, np.array(middle * kz))), float(spine_depth(patient, np.array(middle * kz))) / ky
+    wide = 13.5 + 0.62 * max(level, 0)
+    sideways = np.array([1.0, 0.0, 0.0])
+
+    def piece(a: tuple, b: tuple, radii: tuple, wall: float) -> tuple[Tubes, float]:
+        points = (np.array([a, b], dtype=float) + np.array([0, y, middle])) * patient.scale + [x, 0, 0]
+        return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
+
+    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]
+    for end in (-1, 1):
+        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 0.5, wide * 0.93), 0.8))
+    for side in (-1, 1):
+        pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.4, 6), 0.8))
+        pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
+    pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.5))
+    return pieces
+
+
+def _process(patient: Patient, x: float, start: tuple, end: tuple) -> tuple[Tubes, float]:
+    points = np.array([start, end], dtype=float) * patient.scale + [x, 0, 0]
+    return chain(points, 3.4 * patient.scale[0]), 0.7
