@@ -95,7 +95,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _mentions(sentence: str, rules: Rules) -> list[Mention]:
-    """The longest mention of each label at each word, less those that lie in a phrase to be passed over."""
+    """The longest mention of each label at each word, less those that begin in a phrase to be passed over."""
     found: list[Mention] = []
     for word in re.finditer(r"[\w']+", sentence):
         here: dict[str, Mention] = {}
@@ -108,7 +108,7 @@ def _mentions(sentence: str, rules: Rules) -> list[Mention]:
     return [
         mention
         for mention in found
-        if mention.label and not any(over.start <= mention.start and mention.end <= over.end for over in passed)
+        if mention.label and not any(over.start <= mention.start < over.end for over in passed)
     ]
 
 

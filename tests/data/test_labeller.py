@@ -24,7 +24,7 @@ def said(text: str) -> set[str]:
         ("Widening of the superior mediastinum.", {"Enlarged Cardiomediastinum"}),
         ("The mediastinal contours are normal.", {"-Enlarged Cardiomediastinum"}),
         ("There is an 8 mm nodule in the left upper lobe.", {"Lung Lesion"}),
-        ("Calcified nodule in the right lung.", set()),
+        ("Calcified density in the right lung.", set()),
         ("No mass effect.", set()),
         ("Right upper lobe mass.", {"Lung Lesion"}),
         ("Patchy bibasilar air-space opacities.", {"Lung Opacity"}),
