@@ -87,6 +87,39 @@ def test_a_denial_reaches_to_the_end_of_its_clause(sentence, labels):
     assert said(sentence) == labels
 
 
+@pytest.mark.parametrize(
+    ("report", "labels"),
+    [
+        (
+            "As compared to the previous radiograph, the patient has received a left pectoral pacemaker. No evidence "
+            "of pneumothorax. Moderate cardiomegaly with signs of mild fluid overload.",
+            {"Cardiomegaly", "Edema", "-Pneumothorax", "Support Devices"},
+        ),
+        (
+            "Moderate left pleural effusion with overlying atelectasis, underlying consolidation not excluded. No "
+            "right pleural effusion or pneumothorax is seen.",
+            {"?Consolidation", "Atelectasis", "-Pneumothorax", "Pleural Effusion"},
+        ),
+        (
+            "Bibasilar opacities likely reflect atelectasis, however infection cannot be excluded in the appropriate "
+            "clinical setting.",
+            {"Lung Opacity", "?Pneumonia", "Atelectasis"},
+        ),
+        ("Cannot exclude small left effusion. Right IJ line terminates in the SVC.", None),
+        (
+            "Pulmonary vascular engorgement without frank edema. ET tube in standard placement.",
+            {"Edema", "Support Devices"},
+        ),
+        ("Stable postoperative mediastinal widening.", {"Enlarged Cardiomediastinum"}),
+        ("The lungs are clear without interval consolidation.", {"-Consolidation"}),
+        ("Age-indeterminate rib fracture.", {"Fracture"}),
+        ("Opacities which may be compatible with mild edema.", {"Lung Opacity", "?Edema"}),
+    ],
+)
+def test_the_language_of_other_hospitals(report, labels):
+    assert said(report) == ({"?Pleural Effusion", "Support Devices"} if labels is None else labels)
+
+
 def test_what_to_look_for_is_not_there():
     assert said("Recommend CT to exclude a mass.") == set()
     assert said("INDICATION: rule out pneumonia, history of effusion. FINDINGS: Clear lungs.") == set()
