@@ -155,10 +155,11 @@ def test_real_files_agree_with_highdicom_and_with_each_other(shared_data):
     np.testing.assert_allclose(plain, frame / 255, atol=1e-6)
 
 
-def test_a_missing_preamble_is_forgiven(tmp_path):
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_missing_preamble_is_forgiven(tmp_path, implicit):
     dataset = header(RAMP, 12, WindowCenter=2048, WindowWidth=4096)
     del dataset.file_meta
-    pydicom.dcmwrite(tmp_path / "a.dcm", dataset, implicit_vr=True, little_endian=True)
+    pydicom.dcmwrite(tmp_path / "a.dcm", dataset, implicit_vr=implicit, little_endian=True)
     np.testing.assert_allclose(read_dicom(tmp_path / "a.dcm"), linear(RAMP.astype(float), 2048, 4096), atol=1e-4)
 
 
