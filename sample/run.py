@@ -129,7 +129,7 @@ def _draw_batch(pipeline: CXRPipeline, batch: Sequence[Item], out: Path, setting
 def _save(path: Path, image: Image, record: SynthesisRecord) -> None:
     import numpy as np
 
-    from gen.data.dicom import write_synthetic_dicom
+    from gen.data.dicom_writing import write_synthetic_dicom
     from gen.provenance import save_png
 
     if path.suffix == DICOM_SUFFIX:

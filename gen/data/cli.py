@@ -108,6 +108,42 @@ def summary(index: IndexPath) -> None:
     typer.echo(summarise(read_index(index)))
 
 
+@app.command()
+def label(
+    index: IndexPath,
+    out: Annotated[Path, typer.Option(help="index to write, .parquet or .csv")],
+    overwrite: Annotated[bool, typer.Option(help="also replace findings that are known already")] = False,
+) -> None:
+    """Fill in findings from the reports, by rules; doubtful findings go into a column `uncertain`."""
+    from gen.data.index import read_index, write_index
+    from gen.data.labelling import label_table
+    from gen.data.summary import summary as summarise
+
+    table = label_table(read_index(index), str(index), keep=not overwrite)
+    write_index(table, out)
+    doubtful = int((table["uncertain"] != "").sum())
+    typer.echo(f"{summarise(table)}\n\nwrote {out} ({doubtful} rows with doubtful findings)")
+
+
+@app.command()
+def label_check(
+    reports: Annotated[Path, typer.Option(help="indiana_reports.csv of Open-i")],
+    disagreements: Annotated[Path | None, typer.Option(help="CSV to write, one row a disagreement")] = None,
+) -> None:
+    """Measure the labeller against the manual codes of the Open-i reports."""
+    from gen.data.label_check import as_lines, measure
+    from gen.data.summary import aligned_right
+    from gen.files import replacing
+
+    measured = measure(reports)
+    if disagreements:
+        with replacing(disagreements) as temporary:
+            measured.disagreements.to_csv(temporary, index=False)
+    for half, scores in measured.scores.items():
+        typer.echo(f"{half}, {measured.reports[half]} reports\n{aligned_right(as_lines(scores))}\n")
+    typer.echo(f"{measured.speed:,.0f} reports a second, {len(measured.disagreements)} disagreements")
+
+
 def main() -> None:
     """Entry point of the console script."""
     with exit_on_user_error():

@@ -1,10 +1,7 @@
-"""DICOM radiographs in, and synthetic radiographs out as DICOM that says so (pydicom, extra [dicom])."""
+"""DICOM radiographs as they are meant to be shown (pydicom, extra [dicom])."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,22 +10,22 @@ import numpy as np
 
 from gen.data.images import luma
 from gen.errors import UserError
-from gen.files import replacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 PROJECTION_MODALITIES = ("", "CR", "DX", "RF", "RG", "OT")
 PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "PixelData")
 WINDOW_TAGS = ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation")
-GDCM = "python-gdcm"
-DECODER_PACKAGES = {
-    "1.2.840.10008.1.2.4.51": GDCM,  # JPEG extended, 12 bit
-    "1.2.840.10008.1.2.4.57": GDCM,  # JPEG lossless
-    "1.2.840.10008.1.2.4.70": GDCM,  # JPEG lossless, first-order prediction
+# pydicom asks its plugins by the alphabet, GDCM first, which takes half as long again and more
+FASTEST = {
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
+    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS, lossless and near-lossless
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000, lossless and not
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
 }
-VIEW_POSITIONS = {"PA": "PA", "AP": "AP", "AP SUPINE": "AP", "LATERAL": "LL"}
-SYNTHETIC = "Synthetic radiograph made by a generative model. Not a patient. Not for diagnosis."
 
 
 def read_dicom(path: str | Path) -> np.ndarray:
@@ -38,7 +35,7 @@ def read_dicom(path: str | Path) -> np.ndarray:
     their full range and deeper ones are stretched over their own. Padding pixels become black.
     Errors: UserError for other modalities, several frames, no pixels, undecodable or damaged pixels.
     """
-    _require_pydicom()
+    require_pydicom()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small offences against the standard are common and harmless here
         dataset = _read(Path(path))
@@ -51,27 +48,8 @@ def read_dicom(path: str | Path) -> np.ndarray:
     return shown.astype(np.float32)
 
 
-def write_synthetic_dicom(
-    path: str | Path, image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
-) -> None:
-    """Write a synthetic radiograph as a Secondary Capture marked SyntheticData = YES, atomically.
-
-    The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
-    Shapes: image [H, W] uint8 or uint16; age in years, NaN unknown.
-    """
-    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"need [H, W] uint8 or uint16, got {image.shape} {image.dtype}")
-    _require_pydicom()
-    comments = json.dumps(record, sort_keys=True, default=str)
-    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes() + comments.encode()).hexdigest()
-    dataset = _synthetic_header(digest, comments)
-    _describe_subject(dataset, view, sex, age)
-    _store_pixels(dataset, image)
-    with replacing(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
-
-
-def _require_pydicom() -> None:
+def require_pydicom() -> None:
+    """Say which extra to install where pydicom is absent."""
     try:
         import pydicom  # noqa: F401
     except ImportError:
@@ -130,42 +108,90 @@ def _stored_values(dataset: Dataset, path: str | Path) -> np.ndarray:
     try:
         if syntax.is_encapsulated and not get_decoder(syntax).is_available:
             raise NotImplementedError
-        return dataset.pixel_array
+        return _decoded(dataset, syntax)
     except NotImplementedError:
-        package = DECODER_PACKAGES.get(str(syntax), "cxr-gen[dicom]")
         raise UserError(
-            f"{path}: no decoder for {syntax.name}; pip install {package}, or export uncompressed"
+            f"{path}: no decoder for {syntax.name}; pip install cxr-gen[dicom], or export it uncompressed"
         ) from None
     except Exception as error:  # each decoder plugin raises its own types
-        raise UserError(f"{path}: cannot decode the pixel data ({error}); export it again") from None
+        reason = " ".join(str(error).split())  # one line for each plugin
+        raise UserError(f"{path}: cannot decode the pixel data ({reason}); export it again") from None
+
+
+def _decoded(dataset: Dataset, syntax: UID) -> np.ndarray:
+    """By the fastest decoder of the syntax, or by whichever else can where that one cannot."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    fastest = FASTEST.get(str(syntax), "")
+    if fastest and fastest in get_decoder(syntax).available_plugins:
+        dataset.pixel_array_options(decoding_plugin=fastest)
+        try:
+            return dataset.pixel_array
+        except Exception:  # each decoder plugin raises its own types
+            dataset.pixel_array_options(decoding_plugin="")
+    return dataset.pixel_array
 
 
 def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     if stored.ndim == 3:
         return np.clip(luma(stored) / (2 ** int(dataset.BitsStored) - 1), 0, 1)
-    from pydicom.pixels.processing import apply_modality_lut
-
     padding = _padding(stored, dataset)
-    values = apply_modality_lut(stored, dataset)
-    shown = _voi(values, stored, dataset, padding)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        shown = 1 - shown
-    return np.where(padding, 0, shown)
+    values = _voi(_modality(stored, dataset), stored, dataset, padding)
+    if _dark_is_high(dataset):
+        values = 1 - values
+    return np.where(padding, 0, values)
+
+
+def _dark_is_high(dataset: Dataset) -> bool:
+    """The presentation LUT says so; the photometric interpretation where there is none."""
+    shape = str(dataset.get("PresentationLUTShape") or "").upper()
+    return shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
+
+
+def _modality(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    from pydicom.pixels.processing import apply_rescale
+
+    if dataset.get("ModalityLUTSequence"):
+        return _through_table(stored, dataset.ModalityLUTSequence[0], dataset)[0]
+    return apply_rescale(stored, dataset)
 
 
 def _voi(values: np.ndarray, stored: np.ndarray, dataset: Dataset, padding: np.ndarray) -> np.ndarray:
     """Values of interest as 0..1; a table goes before a window, the first of several is taken."""
-    from pydicom.pixels.processing import apply_voi
-
     if dataset.get("VOILUTSequence"):
-        bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
-        # tables are indexed by integers; a rescale leaves floats
-        return np.clip(apply_voi(np.round(values).astype(np.int64), dataset) / (2**bits - 1), 0, 1)
+        shown, bits = _through_table(values, dataset.VOILUTSequence[0], dataset)
+        return np.clip(shown / (2**bits - 1), 0, 1)
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         return _window(values, dataset)
     if stored.dtype == np.uint8 and values.dtype == np.uint8:
         return values / 255
     return _stretch(values, padding)
+
+
+def _through_table(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:
+    """Values by a modality or VOI table (PS3.3 C.11.1.1), and the bits of its entries.
+
+    Not pydicom's, which takes a table of 12-bit entries for an unknown type and wraps long ones of 8-bit entries.
+    """
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    entries = entries or 2**16
+    if first >= 2**15 and (dataset.PixelRepresentation == 1 or values.min() < 0):
+        first -= 2**16
+    table = _table_entries(item["LUTData"].value, entries, dataset)
+    if len(table) < entries:
+        raise ValueError(f"a table of {len(table)} entries that should have {entries}")
+    # tables are indexed by integers; a rescale leaves floats
+    places = np.round(values).astype(np.int64) - first
+    return table[np.clip(places, 0, entries - 1)], bits
+
+
+def _table_entries(data: bytes | list[int], entries: int, dataset: Dataset) -> np.ndarray:
+    if not isinstance(data, bytes):
+        return np.asarray(data, dtype=np.uint16)
+    if len(data) < 2 * entries:  # 8-bit entries, two a word
+        return np.frombuffer(data, dtype=np.uint8)
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    return np.frombuffer(data, dtype=f"{order}u2")
 
 
 def _window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -198,52 +224,3 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     last = dataset.get("PixelPaddingRangeLimit")
     last = last if isinstance(last, int) else first
     return (stored >= min(first, last)) & (stored <= max(first, last))
-
-
-def _synthetic_header(digest: str, comments: str) -> Dataset:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
-    uids = (generate_uid(entropy_srcs=[digest, level]) for level in ("study", "series", "instance"))
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uids
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SyntheticData = "YES"
-    dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.ConversionType = "SYN"
-    dataset.Modality = "DX"
-    dataset.Manufacturer = "cxr-gen"
-    dataset.BurnedInAnnotation = "NO"
-    dataset.BodyPartExamined = "CHEST"
-    dataset.DerivationDescription = SYNTHETIC
-    dataset.ImageComments = comments[:10240]  # the longest LT value
-    dataset.PatientName = f"SYNTHETIC^{digest[:8].upper()}"
-    dataset.PatientID = f"SYNTHETIC-{digest[:12].upper()}"
-    for empty in ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientBirthDate"):
-        setattr(dataset, empty, "")
-    dataset.SeriesNumber = dataset.InstanceNumber = 1
-    return dataset
-
-
-def _describe_subject(dataset: Dataset, view: str, sex: str, age: float) -> None:
-    dataset.PatientSex = sex if sex in ("M", "F") else ""
-    if age is not None and not math.isnan(age):
-        dataset.PatientAge = f"{int(age):03d}Y" if age >= 2 else f"{round(age * 12):03d}M"
-    dataset.ViewPosition = VIEW_POSITIONS.get(view, "")
-    dataset.PatientOrientation = ""
-
-
-def _store_pixels(dataset: Dataset, image: np.ndarray) -> None:
-    bits = image.dtype.itemsize * 8
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    data = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
-    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"

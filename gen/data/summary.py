@@ -17,7 +17,7 @@ def summary(table: pd.DataFrame, top: int = 12) -> str:
     columns = [_counts(rows) for rows in groups.values()]
     lines = [["", *groups]]
     lines += [[label, *(column.get(label, "") for column in columns)] for label in _labels(columns)]
-    return f"{_aligned(lines)}\n\nfindings: {_top_findings(table, top)}"
+    return f"{aligned_right(lines)}\n\nfindings: {_top_findings(table, top)}"
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, str]:
@@ -39,7 +39,8 @@ def _labels(columns: list[dict[str, str]]) -> list[str]:
     return [label for label in labels if any(column.get(label, "0") != "0" for column in columns)]
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def aligned_right(lines: list[list[str]]) -> str:
+    """Columns for people: the first of words, the others of figures."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     first, *others = widths
     return "\n".join(

@@ -108,7 +108,7 @@ def test_every_label_has_words_of_its_own():
         ("Compared to ___, the effusion is larger.", "The effusion is larger."),
         ("Inferior XXXX XXXX XXXX. Clear lungs.", "Clear lungs."),
         ("The XXXX are normal. Heart size is normal.", "Heart size is normal."),
-        ("Seen by Dr. [**Last Name**] on [**2101-3-4**].  The lungs\nare clear.", "Seen. The lungs are clear."),
+        ("Seen by Dr. [**Last Name**] on [**2101-3-4**].  The lungs\nare clear.", "The lungs are clear."),
         ("1. Cardiomegaly. 2. No effusion .", "Cardiomegaly. No effusion."),
         ("Clear lungs.", "Clear lungs."),
         ("", ""),

@@ -1,0 +1,104 @@
+"""Synthetic radiographs as DICOM files that say so, with no tag but those listed here (pydicom, extra [dicom])."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen.data.dicom import require_pydicom
+from gen.files import replacing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+VIEW_POSITIONS = {"PA": "PA", "AP": "AP", "AP SUPINE": "AP", "LATERAL": "LL"}
+SYNTHETIC = "Synthetic radiograph made by a generative model. Not a patient. Not for diagnosis."
+LEFT_EMPTY = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientBirthDate")
+DESCRIPTION = (
+    *("SpecificCharacterSet", "SyntheticData", "ImageType", "ConversionType", "Modality", "Manufacturer"),
+    *("BurnedInAnnotation", "BodyPartExamined", "DerivationDescription", "ImageComments", "ViewPosition"),
+    *("PatientOrientation", "SeriesNumber", "InstanceNumber"),
+)
+MADE_UP = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientName", "PatientID")
+REQUESTED = ("PatientSex", "PatientAge")  # of the prompt, never of a patient
+PIXELS = (
+    *("Rows", "Columns", "SamplesPerPixel", "PixelRepresentation", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelData"),
+)
+# a tag that is not here is not written
+WRITTEN_TAGS = frozenset((*LEFT_EMPTY, *DESCRIPTION, *MADE_UP, *REQUESTED, *PIXELS))
+
+
+def write_synthetic_dicom(
+    path: str | Path, image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
+) -> None:
+    """Write a synthetic radiograph as a Secondary Capture marked SyntheticData = YES, atomically.
+
+    The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
+    Shapes: image [H, W] uint8 or uint16; age in years, NaN unknown.
+    """
+    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"need [H, W] uint8 or uint16, got {image.shape} {image.dtype}")
+    require_pydicom()
+    comments = json.dumps(record, sort_keys=True, default=str)
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes() + comments.encode()).hexdigest()
+    dataset = _synthetic_header(digest, comments)
+    _describe_subject(dataset, view, sex, age)
+    _store_pixels(dataset, image)
+    assert set(dataset.dir()) <= WRITTEN_TAGS and not any(dataset[tag].value for tag in LEFT_EMPTY)
+    with replacing(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
+
+
+def _synthetic_header(digest: str, comments: str) -> Dataset:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    uids = (generate_uid(entropy_srcs=[digest, level]) for level in ("study", "series", "instance"))
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uids
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SyntheticData = "YES"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.ConversionType = "SYN"
+    dataset.Modality = "DX"
+    dataset.Manufacturer = "cxr-gen"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.BodyPartExamined = "CHEST"
+    dataset.DerivationDescription = SYNTHETIC
+    dataset.ImageComments = comments[:10240]  # the longest LT value
+    dataset.PatientName = f"SYNTHETIC^{digest[:8].upper()}"
+    dataset.PatientID = f"SYNTHETIC-{digest[:12].upper()}"
+    for empty in LEFT_EMPTY:
+        setattr(dataset, empty, "")
+    dataset.SeriesNumber = dataset.InstanceNumber = 1
+    return dataset
+
+
+def _describe_subject(dataset: Dataset, view: str, sex: str, age: float) -> None:
+    dataset.PatientSex = sex if sex in ("M", "F") else ""
+    if age is not None and not math.isnan(age):
+        dataset.PatientAge = f"{int(age):03d}Y" if age >= 2 else f"{round(age * 12):03d}M"
+    dataset.ViewPosition = VIEW_POSITIONS.get(view, "")
+    dataset.PatientOrientation = ""
+
+
+def _store_pixels(dataset: Dataset, image: np.ndarray) -> None:
+    bits = image.dtype.itemsize * 8
+    dataset.Rows, dataset.Columns = image.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    data = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")).tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
