@@ -50,6 +50,7 @@ def test_retrains_everything_and_prints_figures(index, tmp_path):
     for figure in ("codec psnr", "codec ssim", "appearance distance", "appearance ratio"):
         assert figure in table
     model = tmp_path / "out" / "model"
+    assert not any("_name_or_path" in path.read_text() for path in model.rglob("*.json"))  # this machine's folders
     card = (model / "README.md").read_text()
     assert "; 15 radiographs:" in card and not re.search(r"\{[A-Z_]+\}", card)
     runs = [run["run"] for run in json.loads((model / "figures.json").read_text())["runs"]]
