@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize as antialiased
 
 from gen.errors import UserError
 
@@ -42,7 +39,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
             if for_size is None or image.mode != "L" or "transparency" in image.info:
                 return _brightness(image)
             image.draft("L", (2 * for_size, 2 * for_size))
-            return np.array(image)
+            return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).removesuffix(f" {str(path)!r}")
         raise UserError(f"{path}: cannot read this image ({reason}); export or copy the file again") from None
@@ -90,7 +87,12 @@ def shrink(array: np.ndarray, size: int) -> np.ndarray:
     if longer == size:
         return array
     sides = [max(1, round(side * size / longer)) for side in array.shape]
-    return antialiased(torch.from_numpy(array)[None], sides, InterpolationMode.BICUBIC, antialias=True)[0].numpy()
+    # here, for the commands that read no image start without torch; its resampling takes half of Pillow's time
+    import torch
+    from torchvision.transforms.v2.functional import InterpolationMode, resize_image
+
+    pixels = torch.from_numpy(np.array(array))[None]
+    return resize_image(pixels, sides, InterpolationMode.BICUBIC, antialias=True)[0].numpy()
 
 
 def to_model(array: np.ndarray) -> np.ndarray:

@@ -120,7 +120,8 @@ def write_tables(plan: Plan, out: Path) -> pd.DataFrame:
     records = [json.loads((out / "records" / f"{name}.json").read_text()) for name, _, _ in plan.patients()]
     index = pd.DataFrame([row for record in records for row in record["rows"]])
     index = assign_splits(index, plan.seed)
-    index["image"] = [str((out / path).absolute()) for path in index["image"]]  # write_index makes it relative again
+    for column in ("image", "soft"):  # write_index makes them relative again
+        index[column] = [str((out / path).absolute()) for path in index[column]]
     for table, columns in (("findings", FINDING_COLUMNS), ("events", EVENT_COLUMNS)):
         rows = pd.DataFrame([row for record in records for row in record[table]], columns=list(columns))
         with replacing(out / f"{table}.parquet") as temporary:
