@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Strict(BaseModel):
@@ -146,6 +146,11 @@ class TrainConfig(Strict):
     validate_every: int = Field(0, ge=0, description="optimizer steps between validations; 0 only at the end")
     trackers: tuple[Literal["wandb", "tensorboard"], ...] = Field((), description="besides metrics.jsonl")
     minutes: float | None = Field(None, gt=0, description="wall-clock limit; the schedule then follows the clock")
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, value: object) -> object:
+        return "no" if value is False else value  # YAML reads no as false
 
 
 class CodecJob(Strict):

@@ -29,6 +29,10 @@ def recipe(tmp_path):
     return path
 
 
+def test_no_half_precision_can_be_written_as_a_word(recipe):
+    assert load_config(LatentJob, recipe, ["train.mixed_precision=no"]).train.mixed_precision == "no"
+
+
 def test_overrides_have_the_types_of_yaml(recipe):
     job = load_config(
         LatentJob,
