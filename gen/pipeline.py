@@ -164,8 +164,7 @@ class CXRPipeline(DiffusionPipeline):
         device, dtype = self._execution_device, self.unet.dtype
         condition = self.task({"prompt": prompts})
         condition = condition if guidance == 1 else condition.cat_null()
-        side = self.config.resolution // self.vae.downsample_factor
-        z = seeds.image_noise(image_seeds, (self.vae.config.latent_channels, side, side)).to(device, dtype)
+        z = seeds.image_noise(image_seeds, self.vae.latent_shape(self.config.resolution)).to(device, dtype)
         try:
             self.scheduler.set_timesteps(steps, device=device)
         except ValueError as error:

@@ -37,6 +37,15 @@ class CodecConfig(Strict):
     linear_skip: bool = Field(False, description="principal-component path beside the trunk")
     whitening_power: float = Field(1.0, ge=0, le=1, description="0 one scale for all channels, 1 unit variance in each")
     num_vq_embeddings: int = Field(256, description="codebook size (vq)")
+    unfold: int = Field(1, ge=1, description="positions a side as which the denoiser sees each latent")
+
+    @model_validator(mode="after")
+    def _unfoldable(self) -> CodecConfig:
+        if self.latent_channels % self.unfold**2:
+            raise ValueError(
+                f"unfold={self.unfold}: {self.latent_channels} latent_channels are no multiple of its square"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quantised_whole(self) -> CodecConfig:

@@ -47,8 +47,7 @@ class LatentLearner(Learner):
 
     def _new_modules(self) -> dict[str, nn.Module]:
         task = TASKS[self.job.task.name](build_text_encoder(self.job.text, self._words()))
-        channels = self.codec.config.latent_channels
-        side = self.job.data.resolution // self.codec.downsample_factor
+        channels, side, _ = self.codec.latent_shape(self.job.data.resolution)
         denoiser = build_denoiser(self.job.denoiser, channels, side, task.text.width, task.spatial_channels(channels))
         return {"task": task, "denoiser": denoiser}
 

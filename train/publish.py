@@ -34,6 +34,9 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
         raise UserError(
             f"--codec: its latents differ from the model's by {difference:.3g}; only the decoder may differ"
         )
+    views = [getattr(model, "unfolding", torch.eye(1)) for model in (codec, pipeline.vae)]
+    if views[0].shape != views[1].shape or (views[0] - views[1]).abs().max() > 1e-2:
+        raise UserError("--codec: it unfolds its latents in another way than the model's; only the decoder may differ")
     pipeline.register_modules(vae=codec)
     return pipeline
 

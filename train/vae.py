@@ -38,6 +38,8 @@ class CodecLearner(Learner):
     def _codec(self) -> LatentCodec:
         if self.job.initialise_from is not None:
             codec = load_codec(self.job.initialise_from)
+            if codec.config.unfold != self.job.codec.unfold:
+                codec = codec.unfolded(self.job.codec.unfold, self._images(self.dataset, WHITENING_IMAGES))
         else:
             codec = LatentCodec(**self.job.codec.model_dump())
             if self.job.codec.linear_skip:
@@ -89,6 +91,8 @@ class CodecLearner(Learner):
             images = self._images(self.dataset, WHITENING_IMAGES).to(codec.device)
             moments = torch.cat([codec.moments(part) for part in images.split(8)])
             codec.fit_whitening(moments.chunk(2, dim=1)[0])
+            if codec.config.unfold > 1:
+                codec.fit_unfolding(images)
         codec.save_pretrained(folder)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, ModelMixin, VQModel
+from diffusers import AutoencoderKL, ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gen.models.linear_code import lapped_synthesis, principal_components
+from gen.models.autoencoders import BUILDERS
+from gen.models.linear_code import lapped_synthesis, principal_components, unfolding, whitening
 
 LOG_VARIANCE_RANGE = (-30.0, 10.0)
 
@@ -29,7 +30,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
     AutoencoderKL (Rombach et al., arXiv 2112.10752), `vq` VQModel. `patch` folds p x p pixels into channels before
     the trunk. `linear_skip` adds a linear patch transform beside the trunk, started at the principal components
     of the training images, so that the network only learns what a linear code leaves over. `wrapped` is the diffusers
-    config of an AutoencoderKL that was made elsewhere.
+    config of an AutoencoderKL that was made elsewhere. `unfold` u shows every latent to the denoiser as u x u positions
+    of C / u^2 channels, by an orthogonal map that puts detail where it lies (`gen.models.linear_code.unfolding`): the
+    code stays the same, and so does the noise, but edges run on from one position to the next.
     """
 
     _supports_gradient_checkpointing = True
@@ -47,12 +50,13 @@ class LatentCodec(ModelMixin, ConfigMixin):
         whitening_power: float = 1.0,
         num_vq_embeddings: int = 256,
         wrapped: dict | None = None,
+        unfold: int = 1,
     ) -> None:
         super().__init__()
         self.autoencoder = (
             AutoencoderKL.from_config(wrapped)
             if wrapped
-            else _BUILDERS[kind](
+            else BUILDERS[kind](
                 patch * patch * image_channels, latent_channels, block_out_channels, layers_per_block, num_vq_embeddings
             )
         )
@@ -65,6 +69,18 @@ class LatentCodec(ModelMixin, ConfigMixin):
             self.synthesis = nn.ConvTranspose2d(latent_channels, image_channels, 2 * f, stride=f, padding=f // 2)
         self.register_buffer("latent_shift", torch.zeros(latent_channels))
         self.register_buffer("latent_scale", torch.ones(latent_channels))
+        if unfold > 1:
+            self.register_buffer("unfolding", torch.eye(latent_channels))
+
+    def unfolded(self, unfold: int, images: Tensor) -> LatentCodec:
+        """The same codec with its latents shown in another way, fitted to images. Shapes: [N, 1, H, W] in [-1, 1]."""
+        fields = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        codec = LatentCodec(**fields | {"unfold": unfold}).to(self.device)
+        own = {name: value for name, value in self.state_dict().items() if name != "unfolding"}
+        codec.load_state_dict(codec.state_dict() | own)
+        if unfold > 1:
+            codec.fit_unfolding(images.to(self.device))
+        return codec
 
     @classmethod
     def from_autoencoder(cls, autoencoder: AutoencoderKL) -> LatentCodec:
@@ -82,6 +98,11 @@ class LatentCodec(ModelMixin, ConfigMixin):
         codec.latent_shift.fill_(getattr(config, "shift_factor", None) or 0.0)
         codec.latent_scale.fill_(1 / config.scaling_factor)
         return codec
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """Shape of what `sample` returns for a square image of this side, pixels: (channels, h, w)."""
+        side = resolution // self.downsample_factor * self.config.unfold
+        return self.config.latent_channels // self.config.unfold**2, side, side
 
     # ---- the four verbs -------------------------------------------------------------------------------------
 
@@ -103,14 +124,23 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def sample(self, moments: Tensor, noise: Tensor | None = None) -> Tensor:
         """Whitened latent from moments; `noise` of the mean's shape draws from the posterior, None takes its mean.
 
-        Shapes: [B, 2C, h, w] -> [B, C, h, w].
+        Shapes: [B, 2C, h, w] -> [B, C, h, w], or [B, C / u^2, u h, u w] where latents are unfolded.
         """
+        z = self._whitened(moments, noise)
+        if self.config.unfold > 1:
+            z = F.pixel_shuffle(torch.einsum("oc,bchw->bohw", self.unfolding.to(z.dtype), z), self.config.unfold)
+        return z
+
+    def _whitened(self, moments: Tensor, noise: Tensor | None = None) -> Tensor:
         mean, log_variance = moments.chunk(2, dim=1)
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return (z - self._per_channel(self.latent_shift)) / self._per_channel(self.latent_scale)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Image of a whitened latent. Shapes: [B, C, h, w] -> [B, 1, H, W], about [-1, 1], not clipped."""
+        """Image of what `sample` returns. Shapes: [B, C, h, w] -> [B, 1, H, W], about [-1, 1], not clipped."""
+        if self.config.unfold > 1:
+            folded = F.pixel_unshuffle(z, self.config.unfold)
+            z = torch.einsum("oc,bohw->bchw", self.unfolding.to(z.dtype), folded)  # orthogonal: back is transposed
         return self.decode_raw(z * self._per_channel(self.latent_scale) + self._per_channel(self.latent_shift))
 
     def reconstruct(self, image: Tensor) -> Tensor:
@@ -122,7 +152,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """Mean latent of a fixed ramp: the same, to rounding, for codecs that share encoder and whitening. [C]."""
         side = 4 * self.downsample_factor
         ramp = torch.linspace(-1, 1, side).expand(1, 1, side, side).to(self.device, self.dtype)
-        return self.sample(self.moments(ramp)).mean(dim=(0, 2, 3)).float().cpu()
+        return self._whitened(self.moments(ramp)).mean(dim=(0, 2, 3)).float().cpu()
 
     def enable_slicing(self) -> None:
         """Run the trunk one image at a time, for memory."""
@@ -166,9 +196,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
         Each channel is divided by k * std^p, p being `whitening_power`: 1 makes all channels alike, less keeps the
         order of importance, so that noise drowns fine detail first. Shapes: means [N, C, h, w].
         """
-        std, mean = torch.std_mean(means.double(), dim=(0, 2, 3))
-        scale = std.clamp_min(1e-6) ** self.config.whitening_power
-        scale = scale * (std / scale).square().mean().sqrt()
+        mean, scale = whitening(means, self.config.whitening_power)
         self.latent_shift.copy_(mean)
         self.latent_scale.copy_(scale)
 
@@ -196,47 +224,12 @@ class LatentCodec(ModelMixin, ConfigMixin):
             nn.init.dirac_(self.autoencoder.quant_conv.weight)
             nn.init.zeros_(self.autoencoder.quant_conv.bias)
 
+    @torch.no_grad()
+    def fit_unfolding(self, images: Tensor) -> None:
+        """Set the orthogonal map of `unfold` from images, after the whitening. Shapes: [N, 1, H, W] in [-1, 1]."""
+        latents = torch.cat([self._whitened(self.moments(part)) for part in images.split(8)])
+        step = self.downsample_factor // self.config.unfold
+        self.unfolding.copy_(unfolding(latents, images, step, self.config.whitening_power))
+
     def _per_channel(self, values: Tensor) -> Tensor:
         return values.to(self.dtype)[None, :, None, None]
-
-
-def _build_dc(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderDC:
-    nothing = ((),) * len(widths)
-    return AutoencoderDC(
-        in_channels=image_channels,
-        latent_channels=2 * latent_channels,
-        encoder_block_out_channels=tuple(widths),
-        decoder_block_out_channels=tuple(widths),
-        encoder_layers_per_block=tuple(layers),
-        decoder_layers_per_block=tuple(layers),
-        encoder_qkv_multiscales=nothing,
-        decoder_qkv_multiscales=nothing,
-        encoder_out_shortcut=False,
-        decoder_in_shortcut=False,
-    )
-
-
-def _build_kl(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderKL:
-    return AutoencoderKL(**_convolutional(image_channels, latent_channels, widths, layers))
-
-
-def _build_vq(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, codes: int) -> VQModel:
-    shape = _convolutional(image_channels, latent_channels, widths, layers)
-    return VQModel(num_vq_embeddings=codes, vq_embed_dim=latent_channels, **shape)
-
-
-def _convolutional(image_channels: int, latent_channels: int, widths: tuple, layers: tuple) -> dict:
-    return {
-        "in_channels": image_channels,
-        "out_channels": image_channels,
-        "latent_channels": latent_channels,
-        "block_out_channels": tuple(widths),
-        "layers_per_block": layers[0],
-        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
-        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
-        "norm_num_groups": min(16, widths[0]),
-        "mid_block_add_attention": False,
-    }
-
-
-_BUILDERS = {"dc": _build_dc, "kl": _build_kl, "vq": _build_vq}

@@ -21,6 +21,31 @@ def principal_components(images: Tensor, step: int, channels: int) -> Tensor:
     return (basis / power.sqrt()).to(images.dtype)
 
 
+def whitening(means: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """Shift and scale k * std^power of each channel; k gives unit mean square. Shapes: [N, C, h, w] -> two of [C]."""
+    std, mean = torch.std_mean(means.double(), dim=(0, 2, 3))
+    scale = std.clamp_min(1e-6) ** power
+    return mean, scale * (std / scale).square().mean().sqrt()
+
+
+def unfolding(latents: Tensor, images: Tensor, step: int, power: float) -> Tensor:
+    """The orthogonal map that brings whitened latents nearest to a finer code of the same number of values.
+
+    The finer code is the whitened principal components of `step`-pixel patches, folded up to the latents' grid; nearest
+    in least squares (orthogonal Procrustes: Schoenemann 1966, doi 10.1007/BF02289451). Shapes: latents [N, C, h, w],
+    images [N, 1, H, W] with H = h * u * step -> [C, C], for `pixel_shuffle(map @ latents, u)`.
+    """
+    u = images.shape[-1] // latents.shape[-1] // step
+    channels = latents.shape[1] // u**2
+    basis = principal_components(images, step, channels).view(channels, 1, step, step)
+    fine = F.conv2d(images, basis, stride=step)  # [N, C / u^2, u h, u w]
+    shift, scale = whitening(fine, power)
+    fine = (fine - shift.to(fine.dtype)[None, :, None, None]) / scale.to(fine.dtype)[None, :, None, None]
+    cross = torch.einsum("nohw,nchw->oc", F.pixel_unshuffle(fine, u).double(), latents.double())
+    left, _, right = torch.linalg.svd(cross)
+    return (left @ right).to(latents.dtype)
+
+
 def lapped_synthesis(latents: Tensor, images: Tensor, step: int) -> Tensor:
     """Weights of ConvTranspose2d(C, 1, 2 * step, stride=step, padding=step // 2) that bring latents nearest to images.
 

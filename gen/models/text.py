@@ -103,7 +103,7 @@ def load_text_encoder(
         # without the pooling layer of the BERT family, which nothing here uses
         pooling = {"add_pooling_layer": False} if issubclass(ENCODERS[kind], BertModel | RobertaModel) else {}
         encoder = ENCODERS[kind].from_pretrained(
-            model, subfolder=subfolder, revision=revision, use_safetensors=True, **pooling
+            model, subfolder=subfolder, revision=revision, use_safetensors=True, dtype=torch.float32, **pooling
         )
         reader = BertTokenizer if kind == "cxr-bert" else AutoTokenizer
         tokenizer = reader.from_pretrained(model, subfolder=beside, revision=revision)

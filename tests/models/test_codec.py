@@ -128,6 +128,24 @@ def test_whitening_does_not_change_what_is_reconstructed(kind):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["dc", "kl", "vq"])
+def test_unfolding_shows_the_same_code_in_another_way(kind):
+    folded, image = codec(kind, linear_skip=kind == "dc"), images(8)
+    folded.fit_whitening(folded.moments(image)[:, :4])
+    seen = folded.unfolded(2, image)
+    z, whole = (model.sample(model.moments(image)) for model in (seen, folded))
+    assert z.shape[1:] == seen.latent_shape(32) == (1, 16, 16)
+    assert folded.latent_shape(32) == (4, 8, 8)
+    torch.testing.assert_close(seen.unfolding @ seen.unfolding.T, torch.eye(4), atol=1e-5, rtol=0)
+    assert (seen.unfolding - torch.eye(4)).abs().max() > 0.1
+    torch.testing.assert_close(z.square().sum((1, 2, 3)), whole.square().sum((1, 2, 3)))  # so noise stays white
+    torch.testing.assert_close(seen.decode(z), folded.decode(whole), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(seen.signature(), folded.signature())  # cached moments serve both
+    back = seen.unfolded(1, image)
+    torch.testing.assert_close(back.sample(back.moments(image)), whole)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", ["dc", "kl"])
 def test_linear_path_starts_at_the_principal_components(kind):
     """PCA of 4 x 4 patches by singular values: the latents are its scores, the images at least as near."""
