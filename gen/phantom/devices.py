@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gen.phantom.body import TRACHEA, Body
 from gen.phantom.geometry import Geometry
-from gen.phantom.projection import TRACHEA, Body
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
 STEEL = 7.87  # g/cm3

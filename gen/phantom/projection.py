@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
-from gen.phantom.anatomy import Patient
+from gen.phantom.body import Body, cloud
 from gen.phantom.geometry import Geometry, Slab
-from gen.phantom.lung_vessels import lung_vessels
+from gen.phantom.lobes import CUT, LOBES, lung_of
 from gen.phantom.physics import DENSITIES
-from gen.phantom.skeleton import arms, bone_paths, skeleton
+from gen.phantom.skeleton import arms, bone_paths
 from gen.phantom.solids import Solid, chords
-from gen.phantom.texture import Waves
-from gen.phantom.thorax import Thorax
-from gen.phantom.tubes import Tubes, chain, paths, smooth
+from gen.phantom.tubes import Tubes, paths
 
 STEP = 8.0  # mm between the planes that are sampled; borders between them are found by interpolation
 CHEST = 112.0  # reference mm before and behind the aim that hold all of the lungs
-GROUND = (10.0, 14.0, 10.0)  # mm along x, y, z between the points that stand for a lung
-GROUND_VOLUME = 1.4  # ml that each of them stands for
 BLOOD = 1.05  # g/cm3
-TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
-BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
 
 
 @dataclass
@@ -44,61 +37,6 @@ class Fill:
     lung: str
     region: Callable[[Slab], np.ndarray]
     density: float
-
-
-@dataclass
-class Body:
-    """One patient's shapes, made once for all views."""
-
-    patient: Patient
-    thorax: Thorax = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.thorax = Thorax(self.patient)
-
-    @cached_property
-    def bones(self) -> dict:
-        """Every bone by name."""
-        return skeleton(self.thorax)
-
-    @cached_property
-    def grounds(self) -> dict[str, np.ndarray]:
-        """Points that fill each lung evenly. Shapes: [M, 3]."""
-        kx, ky, kz = self.thorax.scale
-        x = np.arange(-160 * kx, 160 * kx, GROUND[0], dtype=np.float32)
-        z = np.arange(-170 * kz, 140 * kz, GROUND[2], dtype=np.float32)
-        found: dict[str, list[np.ndarray]] = {"lung_right": [], "lung_left": []}
-        for y in np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32):
-            plane = Slab(x[None], np.full_like(x, y)[None], z[:, None], float(y))
-            _, between = self.thorax.central(plane)
-            for name, lung in self.thorax.lungs(plane, between).items():
-                row, column = np.nonzero(lung < -2)
-                found[name].append(np.stack([x[column], np.full(len(row), y), z[row]], 1))
-        return {name: np.concatenate(points) for name, points in found.items()}
-
-    @cached_property
-    def vessels(self) -> Tubes:
-        """Pulmonary arteries and veins."""
-        return lung_vessels(self.patient, self.grounds)
-
-    @cached_property
-    def airways(self) -> Tubes:
-        """Trachea and main bronchi."""
-        size = float(np.cbrt(np.prod(self.thorax.scale)))
-        return chain(
-            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
-        )
-
-    @cached_property
-    def bronchi(self) -> list[Tubes]:
-        """Right and left main bronchus."""
-        size = float(np.cbrt(np.prod(self.thorax.scale)))
-        return [chain(smooth(course, 8) * self.thorax.scale, np.linspace(7, 4.5, 8) * size) for course in BRONCHI]
-
-    @cached_property
-    def texture(self) -> Waves:
-        """Uneven density of the lungs."""
-        return Waves.drawn(self.patient.rng("texture"), 48, (18.0, 110.0))
 
 
 def _sideways(geometry: Geometry) -> bool:
@@ -126,7 +64,7 @@ def project(
         flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
         soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
-    organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
+    organs |= _lobes(sums) | {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
     maps = Maps(masses, organs, np.zeros_like(soft))
     _add_bones(body, geometry, maps)
@@ -161,9 +99,19 @@ def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dic
         return fields
     organs, between = thorax.central(slab)
     fields |= organs | thorax.lungs(slab, between)
+    for lobe in CUT:
+        fields[lobe] = np.maximum(fields[lung_of(lobe)], body.fissures.field(lobe, slab))
     for fill in fills:
         fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
     return fields
+
+
+def _lobes(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Paths through the lobes: those that were integrated, and an upper one as what they leave of its lung."""
+    lobes = {lobe: sums[lobe] for lobe in CUT}
+    for lung, (upper, *others) in LOBES.items():
+        lobes[upper] = np.maximum(sums[lung] - sum(lobes[lobe] for lobe in others), 0)
+    return lobes
 
 
 def _share(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -224,11 +172,11 @@ def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
 def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
     """The vessels that still stand against air."""
     middle = (tubes.start + tubes.end) / 2
-    cloud = Slab(middle[:, 0], middle[:, 1], middle[:, 2], 0.0)
+    place = cloud(middle)
     keep = np.ones(len(middle), bool)
     for fill in fills:
         other = middle[:, 0] < 0 if fill.lung == "lung_left" else middle[:, 0] > 0
-        keep &= other | (fill.region(cloud) > 0)
+        keep &= other | (fill.region(place) > 0)
     return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
 
 

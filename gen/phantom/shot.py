@@ -8,18 +8,24 @@ from itertools import pairwise
 
 import numpy as np
 
+from gen.phantom.body import Body
 from gen.phantom.devices import device_mass
 from gen.phantom.display import optical, processed, shown, window
-from gen.phantom.findings import LESION, Finding, fill, haze, lesion, pleura, vessels
+from gen.phantom.findings import Finding
 from gen.phantom.geometry import Geometry
+from gen.phantom.lobes import LOBES
 from gen.phantom.physics import detected, noisy, transmission
-from gen.phantom.projection import Body, Maps, project
+from gen.phantom.projection import Maps, project
+from gen.phantom.regions import LESION, fill, haze, lesion, pleura, vessels
 from gen.phantom.solids import chords
 from gen.phantom.technique import Technique
 from gen.phantom.tubes import chain, joined, paths
 
-ORGANS = ("lung_right", "lung_left", "heart", "aorta", "trachea", "ribs", "clavicles", "scapulae", "spine", "sternum")
-LEAST = 1.0  # mm of path that a mask needs; of bone and devices a third
+LEAST = {"heart": 1.0, "aorta": 1.0, "trachea": 1.0, "vessels": 1.0}  # mm of path that a mask needs
+BONES = ("ribs", "clavicles", "scapulae", "spine", "sternum", "humeri")
+LOBE_NAMES = tuple(lobe for lobes in LOBES.values() for lobe in lobes)
+ORGANS = (*LOBES, *LOBE_NAMES, *LEAST, *BONES)
+THIN, LOBE = 0.33, 0.25  # mm of bones, findings and devices; of a lobe, which holds its findings
 LETTER = ((0, -1), (0, 1), (1, 1))  # an L, in half-heights
 MARKER = 8.5  # half-height, mm
 
@@ -70,7 +76,7 @@ def scene(body: Body, findings: Sequence[Finding], devices: Sequence[str], techn
     maps = project(body, geometry, fills, haze(body, findings), vessels(body, findings))
     for finding in findings:
         if finding.kind in ("nodule", "mass"):
-            path = chords(geometry, lesion(body, finding))
+            path = np.minimum(chords(geometry, lesion(body, finding)), maps.organs[finding.lobe or finding.lung])
             maps.masses["lung"] = maps.masses["lung"] + path * np.float32((LESION - body.patient.lung) / 10)
             maps.organs[finding.name] = path
     _add_devices(body, devices, technique, maps)
@@ -131,13 +137,12 @@ def _developed(maps: Maps, whole: np.ndarray, bone: np.ndarray, technique: Techn
 
 
 def _masks(maps: Maps) -> dict[str, np.ndarray]:
-    thin = {"ribs", "clavicles", "scapulae", "spine", "sternum", "humeri"}
-    skipped = {"body", "vessels", "humeri"}
-    return {
-        name: path > (LEAST / 3 if name in thin or name not in ORGANS else LEAST)
-        for name, path in maps.organs.items()
-        if name not in skipped and not name.startswith("_")
+    """Where each organ, finding and device lies along the ray; a lung is the union of its lobes."""
+    paths_ = {name: path for name, path in maps.organs.items() if name not in ("body", *LOBES) and name[0] != "_"}
+    masks = {
+        name: path > np.float32(LOBE if name in LOBE_NAMES else LEAST.get(name, THIN)) for name, path in paths_.items()
     }
+    return {lung: np.any([masks[lobe] for lobe in lobes], axis=0) for lung, lobes in LOBES.items()} | masks
 
 
 def _shuttered(image: np.ndarray, shutter: tuple[int, int, int, int]) -> np.ndarray:

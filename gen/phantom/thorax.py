@@ -138,13 +138,25 @@ class Thorax:
         return (np.sqrt(u * u + v * v) - 1) * np.float32(22 * kx)
 
     def lungs(self, slab: Slab, between: np.ndarray) -> dict[str, np.ndarray]:
-        """Fields of the right and left pleural cavity."""
-        section = self.section(slab.z)
+        """Fields of the right and left pleural cavity, worked out only where the chest lies."""
         fields = {}
         for name, side in (("lung_right", -1), ("lung_left", 1)):
-            field = np.maximum(self.cage(slab, side, section), (self.dome(slab, side) - slab.z) * np.float32(0.7))
-            fields[name] = np.maximum(field, -between, out=field)
+            window = self._half(slab, side)
+            part = slab.cut(window)
+            inside = np.maximum(
+                self.cage(part, side, self.section(part.z)), (self.dome(part, side) - part.z) * np.float32(0.7)
+            )
+            fields[name] = np.full(slab.shape, OUTSIDE, dtype=np.float32)
+            np.maximum(inside, -between[window], out=fields[name][window])
         return fields
+
+    def _half(self, slab: Slab, side: int) -> tuple[slice, slice]:
+        """Rows and columns of a plane where a lung may lie."""
+        kx, ky, kz = self.scale
+        centre = np.array([[side * 0.48 * HALF_WIDTH * kx, 0.0, (APEX - HEIGHT / 2) * kz]])
+        reach = np.array([[0.56 * HALF_WIDTH * kx, 1.15 * HALF_DEPTH * ky, 0.57 * HEIGHT * kz]])
+        top, bottom, left, right = (int(limit[0]) for limit in slab.windows(centre, reach))
+        return slice(top, max(bottom, top)), slice(left, max(right, left))
 
 
 def _outline(table: tuple[int, ...], level: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ import pytest
 from gen.data.prompts import normalise_findings, parse_prompt
 from gen.errors import UserError
 from gen.phantom.anatomy import growth, make_patient
+from gen.phantom.body import GROUND_VOLUME
 from gen.phantom.devices import DEVICES
-from gen.phantom.findings import LABELS, SIZES, Finding, fill
+from gen.phantom.findings import LABELS, SIZES, Finding
 from gen.phantom.geometry import Slab
-from gen.phantom.projection import GROUND_VOLUME
+from gen.phantom.regions import fill
 from gen.phantom.shot import scene
 from gen.phantom.study import Study, make_study
 from gen.phantom.technique import technique
