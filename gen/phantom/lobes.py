@@ -10,7 +10,6 @@ from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Slab
 
 LOBES = {"lung_right": ("right_upper", "right_middle", "right_lower"), "lung_left": ("left_upper", "left_lower")}
-CUT = ("right_middle", "right_lower", "left_lower")  # what these leave of their lung is its upper lobe
 SIDES = {"lung_right": -1, "lung_left": 1}
 BACK = {"lung_right": 44.0, "lung_left": 52.0}  # reference height where the oblique fissure leaves the back wall, mm
 BEHIND = 84.0  # y of the back wall, mm
@@ -19,8 +18,8 @@ MINOR = 2.0  # height of the horizontal fissure at the right hilum, mm
 
 
 def lung_of(lobe: str) -> str:
-    """The lung that a lobe belongs to: right_upper, lung_right."""
-    return f"lung_{lobe.split('_')[0]}"
+    """The lung that a lobe belongs to: right_upper, lung_right; a lung is its own."""
+    return lobe if lobe in LOBES else f"lung_{lobe.split('_')[0]}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gen.phantom.body import Body, cloud
 from gen.phantom.geometry import Geometry, Slab
-from gen.phantom.lobes import CUT, LOBES, lung_of
+from gen.phantom.lobes import LOBES, SIDES, lung_of
 from gen.phantom.physics import DENSITIES
 from gen.phantom.skeleton import arms, bone_paths
 from gen.phantom.solids import Solid, chords
@@ -31,12 +31,20 @@ class Maps:
 
 @dataclass(frozen=True)
 class Fill:
-    """Part of a lung with another density: `region` gives its field on a plane, negative inside; g/cm3."""
+    """Part of a lung or lobe with another density: `region` gives its field on a plane, negative inside; g/cm3."""
 
     name: str
-    lung: str
+    place: str
     region: Callable[[Slab], np.ndarray]
     density: float
+
+    def holds(self, body: Body, points: np.ndarray) -> np.ndarray:
+        """Whether points of the chest lie inside. Shapes: [N, 3] -> [N] bool."""
+        place = cloud(points)
+        inside = self.region(place) < 0
+        if self.place not in LOBES:
+            inside &= body.fissures.field(self.place, place) < 0
+        return inside & (SIDES[lung_of(self.place)] * points[:, 0] > 0)
 
 
 def _sideways(geometry: Geometry) -> bool:
@@ -64,11 +72,12 @@ def project(
         flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
         soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
-    organs |= _lobes(sums) | {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
+    organs |= {lobe: sums[lobe] for lobes in LOBES.values() for lobe in lobes}
+    organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
     maps = Maps(masses, organs, np.zeros_like(soft))
     _add_bones(body, geometry, maps)
-    _add_vessels(geometry, maps, lungs, (_outside(vessels or body.vessels, fills), body.patient.lung))
+    _add_vessels(geometry, maps, lungs, (_outside(body, vessels or body.vessels, fills), body.patient.lung))
     return maps
 
 
@@ -82,6 +91,8 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     for slab in geometry.slabs(-reach, reach, STEP):
         now = _fields(body, slab, fills, sideways)
         shares = {name: _share(before[name], now[name]) for name in now if name in before}
+        if "lung_left" in shares:
+            _cut(shares, fills)
         for name, share in shares.items():
             sums[name] = sums[name] + share if name in sums else share
         if "lung_left" in shares:
@@ -99,19 +110,24 @@ def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dic
         return fields
     organs, between = thorax.central(slab)
     fields |= organs | thorax.lungs(slab, between)
-    for lobe in CUT:
-        fields[lobe] = np.maximum(fields[lung_of(lobe)], body.fissures.field(lobe, slab))
+    for lung in LOBES:
+        fields[f"_oblique_{lung}"] = body.fissures.oblique(lung, slab)
+    fields["_horizontal"] = body.fissures.horizontal(slab)
     for fill in fills:
-        fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
+        fields[fill.name] = fill.region(slab)
     return fields
 
 
-def _lobes(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Paths through the lobes: those that were integrated, and an upper one as what they leave of its lung."""
-    lobes = {lobe: sums[lobe] for lobe in CUT}
+def _cut(shares: dict[str, np.ndarray], fills: Sequence[Fill]) -> None:
+    """Share the lungs out among their lobes, and these among what fills them, so that the parts add up exactly."""
     for lung, (upper, *others) in LOBES.items():
-        lobes[upper] = np.maximum(sums[lung] - sum(lobes[lobe] for lobe in others), 0)
-    return lobes
+        lower = others[-1]
+        shares[lower] = shares[lung] * shares.pop(f"_oblique_{lung}")
+        shares[upper] = shares[lung] - shares[lower]
+    shares["right_middle"] = shares["right_upper"] * shares.pop("_horizontal")
+    shares["right_upper"] = shares["right_upper"] - shares["right_middle"]
+    for fill in fills:
+        shares[fill.name] = shares[fill.name] * shares[fill.place]
 
 
 def _share(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -169,14 +185,12 @@ def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     maps.masses["soft"] = maps.masses["soft"] - maps.displaced
 
 
-def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
+def _outside(body: Body, tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
     """The vessels that still stand against air."""
     middle = (tubes.start + tubes.end) / 2
-    place = cloud(middle)
     keep = np.ones(len(middle), bool)
     for fill in fills:
-        other = middle[:, 0] < 0 if fill.lung == "lung_left" else middle[:, 0] > 0
-        keep &= other | (fill.region(place) > 0)
+        keep &= ~fill.holds(body, middle)
     return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
 
 

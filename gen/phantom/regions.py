@@ -41,15 +41,14 @@ def fill(body: Body, finding: Finding, supine: bool = False) -> Fill:
     threshold = _threshold(body, finding, order)
 
     def region(slab: Slab) -> np.ndarray:
-        field = (order(slab) - np.float32(threshold)).astype(np.float32)
-        return np.maximum(field, body.fissures.field(finding.lobe, slab)) if finding.lobe else field
+        return (order(slab) - np.float32(threshold)).astype(np.float32)
 
-    return Fill(finding.name, finding.lung, region, DENSITIES[finding.kind])
+    return Fill(finding.name, finding.lobe or finding.lung, region, DENSITIES[finding.kind])
 
 
 def pleura(air: Fill) -> Fill:
     """The lung's own surface, a thin line beside a pneumothorax."""
-    return Fill(f"_{air.name}", air.lung, lambda slab: np.abs(air.region(slab)) - np.float32(PLEURA / 2), LESION)
+    return Fill(f"_{air.name}", air.place, lambda slab: np.abs(air.region(slab)) - np.float32(PLEURA / 2), LESION)
 
 
 def lesion(body: Body, finding: Finding) -> list[Solid]:

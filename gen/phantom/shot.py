@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from gen.phantom.body import Body
-from gen.phantom.devices import device_mass
+from gen.phantom.devices import DEVICES, device_mass
 from gen.phantom.display import optical, processed, shown, window
 from gen.phantom.findings import Finding
 from gen.phantom.geometry import Geometry
@@ -21,11 +21,10 @@ from gen.phantom.solids import chords
 from gen.phantom.technique import Technique
 from gen.phantom.tubes import chain, joined, paths
 
-LEAST = {"heart": 1.0, "aorta": 1.0, "trachea": 1.0, "vessels": 1.0}  # mm of path that a mask needs
 BONES = ("ribs", "clavicles", "scapulae", "spine", "sternum", "humeri")
 LOBE_NAMES = tuple(lobe for lobes in LOBES.values() for lobe in lobes)
-ORGANS = (*LOBES, *LOBE_NAMES, *LEAST, *BONES)
-THIN, LOBE = 0.33, 0.25  # mm of bones, findings and devices; of a lobe, which holds its findings
+ORGANS = (*LOBES, *LOBE_NAMES, "heart", "aorta", "trachea", "vessels", *BONES)
+LEAST, THIN, LOBE = 1.0, 0.33, 0.8  # mm of path that a mask needs; of bones and devices; of lobes, which hold findings
 LETTER = ((0, -1), (0, 1), (1, 1))  # an L, in half-heights
 MARKER = 8.5  # half-height, mm
 
@@ -138,9 +137,11 @@ def _developed(maps: Maps, whole: np.ndarray, bone: np.ndarray, technique: Techn
 
 def _masks(maps: Maps) -> dict[str, np.ndarray]:
     """Where each organ, finding and device lies along the ray; a lung is the union of its lobes."""
-    paths_ = {name: path for name, path in maps.organs.items() if name not in ("body", *LOBES) and name[0] != "_"}
+    least = dict.fromkeys(LOBE_NAMES, LOBE) | dict.fromkeys((*BONES, *DEVICES), THIN)
     masks = {
-        name: path > np.float32(LOBE if name in LOBE_NAMES else LEAST.get(name, THIN)) for name, path in paths_.items()
+        name: path > np.float32(least.get(name, LEAST))
+        for name, path in maps.organs.items()
+        if name not in ("body", *LOBES) and not name.startswith("_")
     }
     return {lung: np.any([masks[lobe] for lobe in lobes], axis=0) for lung, lobes in LOBES.items()} | masks
 
