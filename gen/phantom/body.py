@@ -83,14 +83,15 @@ class Body:
     @cached_property
     def vessels(self) -> Tubes:
         """Pulmonary arteries and veins."""
-        return lung_vessels(self.patient, self.grounds)
+        lobes = {lobe: self.region_points(lung, lobe) for lung, lobes in LOBES.items() for lobe in lobes}
+        return lung_vessels(self.patient, lobes)
 
     @cached_property
     def airways(self) -> Tubes:
         """Trachea and main bronchi."""
         size = float(np.cbrt(np.prod(self.thorax.scale)))
         return chain(
-            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
+            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.8, 9.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
         )
 
     @cached_property

@@ -17,7 +17,9 @@ SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the firs
 DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
 RIB_POINTS = 44
-CORTEX, SPONGY = 1.85, 0.15  # g/cm3 of bone in the walls and between them
+CORTEX = 1.85  # g/cm3 of bone in the walls
+SPONGY = {"spine": 0.15}  # and between them
+MARROW = 0.26  # in the other bones
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
 SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
@@ -30,11 +32,12 @@ STEEPEST = 0.30  # cosine beyond which a plate seen edge-on grows no thicker
 
 @dataclass(frozen=True)
 class Bone:
-    """Tubes with walls, and plates as triangles. Shapes: wall [N] mm, plates [P, 3, 3] mm."""
+    """Tubes with walls, spongy inside (g/cm3), and plates as triangles. Shapes: wall [N] mm, plates [P, 3, 3] mm."""
 
     tubes: Tubes
     wall: np.ndarray
     plates: np.ndarray
+    spongy: float
 
 
 def skeleton(thorax: Thorax) -> dict[str, Bone]:
@@ -51,7 +54,10 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
     }
     plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
     none = np.empty((0, 3, 3))
-    return {name: _bone(pieces, size, plates if name == "scapulae" else none) for name, pieces in parts.items()}
+    return {
+        name: _bone(pieces, size, plates if name == "scapulae" else none, SPONGY.get(name, MARROW))
+        for name, pieces in parts.items()
+    }
 
 
 def rib(thorax: Thorax, number: int, side: int) -> Tubes:
@@ -68,7 +74,7 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
     y = section.middle + deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.85
     head = np.array([[18 * thorax.scale[0], spine_depth(patient, z[:1])[0] + 10 * ky, z[0] + 2 * kz]])
     body = np.stack([x, y, z], 1)
-    points = smooth(np.concatenate([head, body[2::5], body[-1:]]), RIB_POINTS)
+    points = smooth(np.concatenate([head, body[3::8]]), RIB_POINTS)
     points[:, 0] = points[:, 0] * side + bend(patient, points[:, 2])
     outward = points * [1.0, 1.0, 0.0] - [[0.0, float(section.middle.mean()), 0.0]]
     size = float(np.cbrt(np.prod(thorax.scale)))
@@ -81,7 +87,7 @@ def bone_paths(geometry: Geometry, bone: Bone) -> tuple[np.ndarray, np.ndarray]:
     whole = paths(geometry, bone.tubes)
     inside = paths(geometry, bone.tubes.thinner(bone.wall))
     inside = np.minimum(inside, whole)
-    mass = ((whole - inside) * CORTEX + inside * SPONGY) / 10
+    mass = ((whole - inside) * CORTEX + inside * bone.spongy) / 10
     for corners in bone.plates:
         plate = plate_path(geometry, corners)
         mass += plate * CORTEX / 10
@@ -104,10 +110,10 @@ def plate_path(geometry: Geometry, corners: np.ndarray) -> np.ndarray:
     return cover * np.float32(PLATE / max(slant, STEEPEST))
 
 
-def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray) -> Bone:
+def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray, spongy: float) -> Bone:
     tubes = joined([piece for piece, _ in pieces])
     wall = np.concatenate([np.broadcast_to(width, len(piece.start)) * size for piece, width in pieces])
-    return Bone(tubes, wall, plates)
+    return Bone(tubes, wall, plates, spongy)
 
 
 def _mirrored(patient: Patient, points: tuple, side: int) -> np.ndarray:
@@ -178,7 +184,7 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
     for side in (-1, 1):
         pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.4, 6), 0.8))
         pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
-    pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.5))
+    pieces.append(piece((0, 44, -24), (0, 34, -4), (3.2, 6), 0.6))
     return pieces
 
 

@@ -64,9 +64,9 @@ def _exposure(view: str, rng: np.random.Generator) -> Exposure:
 
 def _display(view: str, rng: np.random.Generator) -> Display:
     return Display(
-        latitude=float(rng.uniform(0.25, 0.5)),
+        latitude=float(rng.uniform(0.0, 0.25)),
         detail=float(rng.uniform(0.1, 0.6)),
-        low=0.02,
+        low=float(rng.uniform(0.02, 0.14)),
         high=float(rng.uniform(0.84, 0.95)),
         margin=float(rng.uniform(-0.06, 0.08) + (0.2 if view.startswith("AP") else 0)),
         gamma=float(np.exp(rng.normal(-0.12, 0.18))),
