@@ -158,17 +158,21 @@ def _air(body: Body, geometry: Geometry, sums: dict[str, np.ndarray]) -> dict[st
     trachea = paths(geometry, body.airways)
     for bronchus in body.bronchi:
         trachea = np.maximum(trachea, 0.8 * paths(geometry, bronchus))
-    return {"trachea": np.minimum(trachea, sums["inner"]), "gas": chords(geometry, _gas(body))}
+    return {"trachea": np.minimum(trachea, sums["inner"]), "gas": sum(chords(geometry, [bubble]) for bubble in _gas(body))}
 
 
 def _gas(body: Body) -> list[Solid]:
-    """Air in the stomach, under the left dome."""
+    """Air in the stomach, under the left dome, and in some loops of the colon below it."""
     rng = body.patient.rng("gas")
     kx, ky, kz = body.thorax.scale
-    wide, tall = rng.uniform(8, 32), rng.uniform(6, 15)
-    top = -108 * kz - 10 + 0.8 * body.thorax.lift["left"]
-    centre = ((52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6)
-    return [Solid.along_axes(centre, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
+    wide, tall = rng.uniform(8, 40), rng.uniform(6, 22)
+    top = -112 * kz - 10 + 0.8 * body.thorax.lift["left"]
+    middle = np.array([(52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6])
+    bubbles = [Solid.along_axes(middle, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
+    for _ in range(rng.integers(0, 5)):
+        place = np.array([rng.normal(40, 50), -50, rng.uniform(-230, -175)]) * body.thorax.scale
+        bubbles.append(Solid.pointing(place, rng.normal(size=3) * [1, 0.2, 0.6], rng.uniform(12, 34), rng.uniform(6, 15)))
+    return bubbles
 
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:

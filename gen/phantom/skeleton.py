@@ -10,16 +10,16 @@ from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Geometry
 from gen.phantom.great_vessels import spine_depth
 from gen.phantom.solids import Solid
-from gen.phantom.thorax import Thorax, bend
+from gen.phantom.thorax import SWAY, Thorax, bend
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
 SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
-DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
+DROPS = (32, 60, 84, 100, 110, 116, 118, 112, 100, 86, 58, 36)  # mm from the spine to the front end
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
 RIB_POINTS = 44
 CORTEX = 1.85  # g/cm3 of bone in the walls
 SPONGY = {"spine": 0.15}  # and between them
-MARROW = 0.26  # in the other bones
+MARROW = 0.30  # in the other bones
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
 SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
@@ -45,8 +45,8 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
     patient = thorax.patient
     size = float(np.cbrt(np.prod(thorax.scale)))
     parts = {
-        "ribs": [(rib(thorax, number, side), 1.3) for number in range(12) for side in (-1, 1)],
-        "clavicles": [(_clavicle(patient, side, size), 2.3) for side in (-1, 1)],
+        "ribs": [(rib(thorax, number, side), 1.0) for number in range(12) for side in (-1, 1)],
+        "clavicles": [(_clavicle(patient, side, size), 2.6) for side in (-1, 1)],
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
         "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
@@ -66,16 +66,17 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
     angle = np.deg2rad(np.linspace(24 if number else 40, ENDS[number], RIB_POINTS))
     share = (angle - angle[0]) / (np.pi * 0.78)
     uneven = patient.rng("rib", number, side).normal(0, 1.2)
-    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**1.05) * kz
+    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**0.95) * kz
     section = thorax.section(z)
-    gap = 5.0 * thorax.scale[0]
+    gap = 3.8 * thorax.scale[0]
     wide, deep = section.outer + thorax.lung_axis + gap, np.maximum(section.depth, 22 * ky) + gap
     x = wide * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.85
     y = section.middle + deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.85
     head = np.array([[18 * thorax.scale[0], spine_depth(patient, z[:1])[0] + 10 * ky, z[0] + 2 * kz]])
     body = np.stack([x, y, z], 1)
     points = smooth(np.concatenate([head, body[3::8]]), RIB_POINTS)
-    points[:, 0] = points[:, 0] * side + bend(patient, points[:, 2])
+    follow = SWAY + (1 - SWAY) * np.exp(-points[:, 0] / (45 * thorax.scale[0]))
+    points[:, 0] = points[:, 0] * side + follow * bend(patient, points[:, 2])
     outward = points * [1.0, 1.0, 0.0] - [[0.0, float(section.middle.mean()), 0.0]]
     size = float(np.cbrt(np.prod(thorax.scale)))
     tall = np.linspace(5.4, 6.6, RIB_POINTS) if number else np.linspace(6.5, 9, RIB_POINTS)
@@ -129,7 +130,7 @@ def _front(count: int) -> np.ndarray:
 
 def _clavicle(patient: Patient, side: int, size: float) -> Tubes:
     course = smooth(_mirrored(patient, CLAVICLE, side), 24)
-    radius = np.interp(np.linspace(0, 1, 24), (0, 0.12, 0.5, 0.85, 1), (7.5, 5.8, 4.8, 5.5, 6.5)) * size
+    radius = np.interp(np.linspace(0, 1, 24), (0, 0.12, 0.5, 0.85, 1), (9.0, 6.6, 5.6, 6.4, 7.2)) * size
     return chain(course, radius)
 
 
@@ -154,7 +155,7 @@ def arms(patient: Patient) -> list[Solid]:
     """The flesh of both upper arms where they hang beside the trunk."""
     wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
     ends = [_mirrored(patient, ARM, side)[[1, -1]] for side in (-1, 1)]
-    return [Solid.pointing(a * 0.6 + b * 0.4, b - a, 0.75 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
+    return [Solid.pointing((a + b) / 2, b - a, 0.57 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
 
 
 def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:

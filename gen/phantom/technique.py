@@ -56,9 +56,9 @@ def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) 
 
 def _exposure(view: str, rng: np.random.Generator) -> Exposure:
     if view.startswith("AP"):
-        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.35, 0.7), rng.uniform(2e5, 5e5)
+        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.5, 1.0), rng.uniform(2e5, 5e5)
     else:
-        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.2, 0.5), rng.uniform(3e5, 9e5)
+        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.35, 0.8), rng.uniform(3e5, 9e5)
     return Exposure(kvp=float(kvp), scatter=float(scatter), photons=float(photons), blur=float(rng.uniform(0.2, 0.7)))
 
 

@@ -14,7 +14,7 @@ from gen.phantom.great_vessels import heart_parts, mediastinum_parts, spine_dept
 from gen.phantom.solids import Cluster, blended, nearest
 
 OUTSIDE = 40.0  # mm, what a field says far from its organ
-CORNERS = 0.42  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section
+CORNERS, MEDIAL = 0.42, 0.3  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section outwards and inwards
 # the pleural cavity from the apex (0) to the costophrenic angle (1), in reference half-widths and half-depths
 LEVELS = (-0.01, 0.0, 0.02, 0.06, 0.13, 0.24, 0.38, 0.55, 0.75, 1.0, 1.3)
 OUTER = (0.0, 0.03, 0.16, 0.29, 0.43, 0.56, 0.645, 0.685, 0.69, 0.675, 0.63)  # beyond the lung's own axis
@@ -22,6 +22,7 @@ INNER = (0.0, 0.02, 0.11, 0.18, 0.25, 0.29, 0.30, 0.30, 0.30, 0.30, 0.30)  # fro
 DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
 FINE = np.linspace(LEVELS[0], LEVELS[-1], 263)
+SWAY = 0.25  # share of the spine's sideways bend that the rib cage's walls follow
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
@@ -66,18 +67,20 @@ class Thorax:
 
     def cage(self, slab: Slab, side: int, section: SimpleNamespace) -> np.ndarray:
         """Field of the pleural cavity of a side (1 left, -1 right), without diaphragm and mediastinum."""
-        across = side * slab.x - self.lung_axis
+        across = side * (slab.x - np.float32(SWAY) * bend(self.patient, slab.z)) - self.lung_axis
         width = np.where(across > 0, 1 / np.maximum(section.outer, 1), 1 / np.maximum(section.inner, 1))
         u = (across * width) ** 2
         v = ((slab.y - section.middle) / np.maximum(section.depth, 1)) ** 2
-        return (np.sqrt(np.maximum(u + v - CORNERS * u * v, u * 0.5)) - 1) * np.minimum(section.depth, 60)
+        corners = np.where(across > 0, np.float32(CORNERS), np.float32(MEDIAL))
+        return (np.sqrt(np.maximum(u + v - corners * u * v, u * 0.5)) - 1) * np.minimum(section.depth, 60)
 
     def dome(self, slab: Slab, side: int) -> np.ndarray:
         """Height of a hemidiaphragm (1 left, -1 right) over x and y, mm."""
         kx, ky, kz = self.scale
         lift, peak = (self.lift["left"], -106) if side > 0 else (self.lift["right"], -94)
-        u, v = (slab.x - side * 62 * kx) / (88 * kx), (slab.y + 16 * ky) / ky
-        v = np.where(v < 0, v / 165, v / 112)  # it comes down far to the back and little to the front
+        u, v = (side * slab.x / kx - 62), (slab.y / ky + 16)
+        u = np.where(u < 0, u / 140, u / 88)  # it comes down to the side and the back, little to the front and middle
+        v = np.where(v < 0, v / 165, v / 118)
         square = u * u + v * v
         rise = 1 - square * np.sqrt(square)
         waves = 1.8 * kx * np.sin(slab.x / (17 * kx) + self.patient.seed % 7)
@@ -134,8 +137,9 @@ class Thorax:
     def _spine(self, slab: Slab) -> np.ndarray:
         kx, ky, _ = self.scale
         depth = spine_depth(self.patient, slab.z).astype(np.float32)
-        wide = (20 + 5 * np.clip(-slab.z / (120 * self.scale[2]), -0.4, 1)).astype(np.float32) * kx
-        u, v = (slab.x - bend(self.patient, slab.z)) / wide, (slab.y - depth - 10 * ky) / (32 * ky)
+        # muscles and rib heads beside it: the lungs' inner border slants away from it to the back
+        wide = 17 * kx + np.float32(0.7 * kx / ky) * np.clip(slab.y - depth + 4 * ky, 0, 45 * ky)
+        u, v = (slab.x - bend(self.patient, slab.z)) / wide, (slab.y - depth - 10 * ky) / (34 * ky)
         return (np.sqrt(u * u + v * v) - 1) * np.float32(24 * kx)
 
     def lungs(self, slab: Slab, between: np.ndarray) -> dict[str, np.ndarray]:
