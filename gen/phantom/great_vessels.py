@@ -12,7 +12,7 @@ from gen.phantom.tubes import smooth
 
 HEART_FOOT = np.array([10.0, -20.0, -112.0])  # where the heart stands on the diaphragm; it grows away from here
 SPINE_Z = (-260, -180, -120, -60, 0, 60, 100, 130, 200)  # reference mm
-SPINE_Y = (34, 40, 52, 64, 70, 66, 56, 44, 24)  # middle of the vertebral bodies
+SPINE_Y = (34, 40, 52, 64, 70, 66, 54, 40, 18)  # middle of the vertebral bodies
 
 RIGHT_PULMONARY = ((14, -14, 12), (-18, -6, 12), (-38, 6, 8), (-47, 14, -10), (-52, 18, -30))
 LEFT_PULMONARY = ((22, -34, -14), (30, -20, 12), (40, 6, 21), (47, 22, 16), (50, 28, -10), (50, 28, -22))

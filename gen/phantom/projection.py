@@ -68,9 +68,10 @@ def project(
     breast = sums.get("breast", np.zeros_like(lungs))
     fat = sums["body"] - sums["inner"] + 0.6 * breast
     soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
-    if not _sideways(geometry):
-        flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
-        soft, sums["body"] = soft + flesh, sums["body"] + flesh
+    flesh = sum(chords(geometry, [arm]) for arm in arms(body.patient, _sideways(geometry)))
+    # hanging arms lie beside the trunk, raised ones beyond it
+    flesh = np.maximum(flesh - (0.3 if _sideways(geometry) else 1.0) * sums["body"], 0)
+    soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
     organs |= {lobe: sums[lobe] for lobes in LOBES.values() for lobe in lobes}
     organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
@@ -158,7 +159,10 @@ def _air(body: Body, geometry: Geometry, sums: dict[str, np.ndarray]) -> dict[st
     trachea = paths(geometry, body.airways)
     for bronchus in body.bronchi:
         trachea = np.maximum(trachea, 0.8 * paths(geometry, bronchus))
-    return {"trachea": np.minimum(trachea, sums["inner"]), "gas": sum(chords(geometry, [bubble]) for bubble in _gas(body))}
+    return {
+        "trachea": np.minimum(trachea, sums["inner"]),
+        "gas": sum(chords(geometry, [bubble]) for bubble in _gas(body)),
+    }
 
 
 def _gas(body: Body) -> list[Solid]:
@@ -171,17 +175,19 @@ def _gas(body: Body) -> list[Solid]:
     bubbles = [Solid.along_axes(middle, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
     for _ in range(rng.integers(0, 5)):
         place = np.array([rng.normal(40, 50), -50, rng.uniform(-230, -175)]) * body.thorax.scale
-        bubbles.append(Solid.pointing(place, rng.normal(size=3) * [1, 0.2, 0.6], rng.uniform(12, 34), rng.uniform(6, 15)))
+        bubbles.append(
+            Solid.pointing(place, rng.normal(size=3) * [1, 0.2, 0.6], rng.uniform(12, 34), rng.uniform(6, 15))
+        )
     return bubbles
 
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     mineral = np.zeros_like(maps.displaced)
     for name, bone in body.bones.items():
-        if name == "humeri" and _sideways(geometry):
+        if name == ("humeri" if _sideways(geometry) else "raised"):
             continue
         mass, path = bone_paths(geometry, bone)
-        maps.organs[name] = path
+        maps.organs["humeri" if name == "raised" else name] = path
         mineral += mass * np.float32(body.patient.density)
     maps.masses["bone"] = mineral
     # marrow stays; only the mineral takes the place of soft tissue

@@ -26,6 +26,7 @@ SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glen
 SCAPULAR_SPINE = ((94, 86, 76), (128, 70, 94), (166, 32, 116))
 CORACOID = ((146, 32, 96), (138, 14, 100), (132, 2, 92))
 ARM = ((170, 24, 88), (178, 22, 66), (196, 18, 10), (214, 12, -70), (240, 6, -230))
+RAISED = ((156, 6, 96), (168, -18, 132), (176, -70, 200), (180, -150, 300))  # as for a lateral view
 PLATE = 2.2  # mm
 STEEPEST = 0.30  # cosine beyond which a plate seen edge-on grows no thicker
 
@@ -50,7 +51,8 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
         "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
-        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, side, size)],
+        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, ARM, side, size)],
+        "raised": [piece for side in (-1, 1) for piece in _humerus(patient, RAISED, side, size)],
     }
     plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
     none = np.empty((0, 3, 3))
@@ -151,15 +153,15 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     ]
 
 
-def arms(patient: Patient) -> list[Solid]:
-    """The flesh of both upper arms where they hang beside the trunk."""
+def arms(patient: Patient, raised: bool = False) -> list[Solid]:
+    """The flesh of both upper arms where they hang beside the trunk, or are raised with the shoulders."""
     wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
-    ends = [_mirrored(patient, ARM, side)[[1, -1]] for side in (-1, 1)]
+    ends = [_mirrored(patient, RAISED if raised else ARM, side)[[0 if raised else 1, -1]] for side in (-1, 1)]
     return [Solid.pointing((a + b) / 2, b - a, 0.57 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
 
 
-def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
-    course = _mirrored(patient, ARM, side)
+def _humerus(patient: Patient, arm: tuple, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
+    course = _mirrored(patient, arm, side)
     shaft = chain(smooth(course[1:], 16), np.linspace(15, 11.5, 16) * size)
     steps = np.linspace(-0.96, 0.96, 9)
     head = course[0] + np.outer(steps * 23 * size, [0, 0, 1.0])
@@ -175,8 +177,12 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
     wide = 13.5 + 0.62 * max(level, 0)
     sideways = np.array([1.0, 0.0, 0.0])
 
+    beyond = np.array([middle - tall / 2, middle + tall / 2]) * kz
+    lean = np.array([np.diff(bend(patient, beyond))[0], np.diff(spine_depth(patient, beyond))[0]]) / (tall * kz)
+
     def piece(a: tuple, b: tuple, radii: tuple, wall: float) -> tuple[Tubes, float]:
         points = (np.array([a, b], dtype=float) + np.array([0, y, middle])) * patient.scale + [x, 0, 0]
+        points[:, :2] += (points[:, 2:] - middle * kz) * lean
         return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
 
     pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]

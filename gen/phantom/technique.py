@@ -50,7 +50,7 @@ def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) 
     field = max(width * rng.uniform(1.24, 1.46), HEIGHT * kz * rng.uniform(1.18, 1.34))
     turned = float(rng.normal(0, 3.0 if portable else 1.6))
     half = HALF_WIDTH * kx if view == "LATERAL" else 105 * ky
-    aim = rng.normal(0, (7, 0, 9)) * patient.grown + [0, 0, -10 * kz]
+    aim = rng.normal(0, (7, 0, 9)) * patient.grown + [0, 0, (-24 if view == "LATERAL" else -10) * kz]
     return Geometry(VIEW_ANGLES[view] + turned, source, half + 45, field, size, tuple(float(value) for value in aim))
 
 
@@ -63,12 +63,13 @@ def _exposure(view: str, rng: np.random.Generator) -> Exposure:
 
 
 def _display(view: str, rng: np.random.Generator) -> Display:
+    low, high = {"LATERAL": ((0.10, 0.26), (0.93, 0.99))}.get(view, ((0.02, 0.14), (0.90, 0.99)))
     return Display(
         latitude=float(rng.uniform(0.0, 0.25)),
-        detail=float(rng.uniform(0.1, 0.6)),
-        low=float(rng.uniform(0.02, 0.14)),
-        high=float(rng.uniform(0.84, 0.95)),
-        margin=float(rng.uniform(-0.06, 0.08) + (0.2 if view.startswith("AP") else 0)),
+        detail=float(rng.uniform(0.2, 0.7)),
+        low=float(rng.uniform(*low)),
+        high=float(rng.uniform(*high)),
+        margin=float(rng.uniform(-0.06, 0.08) + (0.1 if view.startswith("AP") else 0)),
         gamma=float(np.exp(rng.normal(-0.12, 0.18))),
         toe=float(rng.uniform(0.22, 0.42)),
         white=float(rng.uniform(0.82, 0.98)),
