@@ -69,8 +69,8 @@ def project(
     fat = sums["body"] - sums["inner"] + 0.6 * breast
     soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
     flesh = sum(chords(geometry, [arm]) for arm in arms(body.patient, _sideways(geometry)))
-    # hanging arms lie beside the trunk, raised ones beyond it
-    flesh = np.maximum(flesh - (0.3 if _sideways(geometry) else 1.0) * sums["body"], 0)
+    if not _sideways(geometry):  # hanging arms join the trunk, raised ones stand off it
+        flesh = np.maximum(flesh - sums["body"], 0)
     soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
     organs |= {lobe: sums[lobe] for lobes in LOBES.values() for lobe in lobes}

@@ -131,11 +131,13 @@ def _orders(supine: bool) -> dict[str, Callable]:
 
 
 def _lowest(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """Height, less where fluid climbs along the wall as a meniscus."""
+    """Height, less where fluid climbs along the wall as a meniscus, little towards the middle."""
+    side, axis = SIDES[finding.lung], body.thorax.lung_axis
 
     def order(slab: Slab) -> np.ndarray:
         wall = _wall(body, finding, slab)
-        return slab.z - 46 * np.exp(-wall / 13).astype(np.float32)
+        climb = np.interp(side * slab.x, (0.5 * axis, 1.5 * axis), (14, 46)).astype(np.float32)
+        return slab.z - climb * np.exp(-wall / 13).astype(np.float32)
 
     return order
 

@@ -18,7 +18,7 @@ DROPS = (32, 60, 84, 100, 110, 116, 118, 112, 100, 86, 58, 36)  # mm from the sp
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
 RIB_POINTS = 44
 CORTEX = 1.85  # g/cm3 of bone in the walls
-SPONGY = {"spine": 0.15}  # and between them
+SPONGY = {"spine": 0.20}  # and between them
 MARROW = 0.30  # in the other bones
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
@@ -155,7 +155,7 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
 
 def arms(patient: Patient, raised: bool = False) -> list[Solid]:
     """The flesh of both upper arms where they hang beside the trunk, or are raised with the shoulders."""
-    wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
+    wide = ((32 if raised else 40) + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
     ends = [_mirrored(patient, RAISED if raised else ARM, side)[[0 if raised else 1, -1]] for side in (-1, 1)]
     return [Solid.pointing((a + b) / 2, b - a, 0.57 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
 
@@ -185,7 +185,7 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
         points[:, :2] += (points[:, 2:] - middle * kz) * lean
         return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
 
-    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]
+    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.7)]
     for end in (-1, 1):
         pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 0.5, wide * 0.93), 0.8))
     for side in (-1, 1):

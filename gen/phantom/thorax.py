@@ -115,7 +115,7 @@ class Thorax:
         up = np.where(rise > 0, rise / (88 * kz), rise / ((26 + 0.34 * size) * kz))
         # round below, fading upwards
         shape = np.maximum(1 - across * across - up * up, 0)
-        bulge = size * shape ** (0.7 + 0.7 * np.clip(rise / (30 * kz), -0.4, 1)).astype(np.float32)
+        bulge = size * shape ** (0.8 + 0.6 * np.clip(rise / (30 * kz), -0.4, 1)).astype(np.float32)
         u = (slab.x / width.astype(np.float32)) ** 2
         skin = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u, 0) / np.maximum(1 - 0.4 * u, 0.1))
         return np.where(bulge > 0, -(y + skin + bulge) * np.float32(0.8), np.float32(OUTSIDE))
