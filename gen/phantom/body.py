@@ -18,7 +18,7 @@ from gen.phantom.tubes import Tubes, chain, smooth
 
 GROUND = (10.0, 14.0, 10.0)  # mm along x, y, z between the points that stand for a lung
 GROUND_VOLUME = 1.4  # ml that each of them stands for
-TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
+TRACHEA = ((2, -8, 240), (2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
 BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
 
 

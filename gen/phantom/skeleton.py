@@ -49,10 +49,10 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
         "ribs": [(rib(thorax, number, side), 1.0) for number in range(12) for side in (-1, 1)],
         "clavicles": [(_clavicle(patient, side, size), 2.6) for side in (-1, 1)],
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
-        "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
+        "spine": [piece for level in range(-7, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
         "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, ARM, side, size)],
-        "raised": [piece for side in (-1, 1) for piece in _humerus(patient, RAISED, side, size)],
+        "raised": [piece for side in (-1, 1) for piece in _humerus(patient, _raised(patient, side), side, size)],
     }
     plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
     none = np.empty((0, 3, 3))
@@ -156,8 +156,15 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
 def arms(patient: Patient, raised: bool = False) -> list[Solid]:
     """The flesh of both upper arms where they hang beside the trunk, or are raised with the shoulders."""
     wide = ((32 if raised else 40) + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
-    ends = [_mirrored(patient, RAISED if raised else ARM, side)[[0 if raised else 1, -1]] for side in (-1, 1)]
+    courses = [_mirrored(patient, _raised(patient, side) if raised else ARM, side) for side in (-1, 1)]
+    ends = [course[[0 if raised else 1, -1]] for course in courses]
     return [Solid.pointing((a + b) / 2, b - a, 0.57 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
+
+
+def _raised(patient: Patient, side: int) -> tuple:
+    """Nobody holds both arms alike: each turns forwards about its shoulder by some way of its own."""
+    forwards = patient.rng("arms", side).normal(0, 35)
+    return tuple((x, y - forwards * (z - 96) / 204, z) for x, y, z in RAISED)
 
 
 def _humerus(patient: Patient, arm: tuple, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:

@@ -26,7 +26,7 @@ SWAY = 0.25  # share of the spine's sideways bend that the rib cage's walls foll
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
-BODY_WIDTH = (156, 156, 157, 159, 163, 170, 180, 186, 182, 160, 112, 74, 60, 60)
+BODY_WIDTH = (156, 156, 157, 159, 163, 170, 180, 186, 182, 160, 112, 72, 56, 54)
 BODY_DEPTH = (112, 114, 115, 114, 112, 108, 102, 95, 88, 81, 71, 61, 54, 54)
 ARMS_UP = (156, 156, 157, 158, 158, 156, 150, 140, 126, 108, 86, 70, 60, 60)  # half-width with the arms raised
 BODY_MIDDLE = (0, 4, 6, 8, 11, 14, 17, 19, 20, 19, 16, 11, 3, -8)
