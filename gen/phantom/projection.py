@@ -86,7 +86,7 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     """Sum each region's share of every gap between two planes, mm, and the lungs' mass, mm g/cm3."""
     sideways = _sideways(geometry)
     kx, ky, _ = body.thorax.scale
-    reach = (165 * kx if sideways else 112 * ky + body.patient.breast) + body.patient.fat + STEP
+    reach = (165 * kx if sideways else 124 * ky + body.patient.breast) + body.patient.fat + STEP
     sums: dict[str, np.ndarray] = {}
     before: dict[str, np.ndarray] = {}
     for slab in geometry.slabs(-reach, reach, STEP):

@@ -135,8 +135,8 @@ class Choice:
         return table.loc[keep]
 
     def __str__(self) -> str:
-        words = [f"split {self.split}" * bool(self.split), f"source {self.source}" * bool(self.source)]
-        return " ".join([*filter(None, words), *["that may ship"] * self.shippable])
+        words = [f" of {name} {value}" for name, value in (("split", self.split), ("source", self.source)) if value]
+        return "".join(words) + " that may ship" * self.shippable
 
 
 def real_images(path: Path, n: int, seed: int, size: int, choice: Choice, least: int = 1) -> list[np.ndarray]:
@@ -146,7 +146,7 @@ def real_images(path: Path, n: int, seed: int, size: int, choice: Choice, least:
     """
     table = choice.of(read_index(path))
     if len(table) < least:
-        raise UserError(f"{path}: {len(table)} frontal radiographs {choice}, at least {least} are needed")
+        raise UserError(f"{path}: {len(table)} frontal radiographs{choice}, at least {least} are needed")
     chosen = np.random.default_rng(mix("realism", seed)).permutation(len(table))[:n]
     return [np.clip(resize(pad_to_square(read_image(table["image"].iloc[k])), size), 0, 1) for k in chosen]
 

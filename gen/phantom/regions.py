@@ -178,7 +178,7 @@ def _rim(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
     kz = np.float32(body.thorax.scale[2])
 
     def order(slab: Slab) -> np.ndarray:
-        return _wall(body, finding, slab) - np.float32(0.16) * slab.z / kz
+        return _wall(body, finding, slab) - np.float32(0.30) * slab.z / kz
 
     return order
 

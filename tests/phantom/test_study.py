@@ -9,7 +9,7 @@ from gen.phantom.devices import DEVICES
 from gen.phantom.findings import LABELS, SIZES, Finding
 from gen.phantom.geometry import Slab
 from gen.phantom.regions import fill
-from gen.phantom.shot import scene
+from gen.phantom.shot import BONES, scene
 from gen.phantom.study import Study, make_study
 from gen.phantom.technique import technique
 
@@ -58,7 +58,7 @@ def test_lungs_are_dark_and_the_abdomen_is_bright(shot):
 def test_soft_and_bone_add_up_to_the_radiograph(healthy):
     shot = healthy.shoot("PA", SMALL)
     assert np.allclose(shot.soft_attenuation + shot.bone_attenuation, shot.attenuation, atol=1e-5)
-    bones = np.any([shot.masks[name] for name in ("ribs", "clavicles", "spine", "scapulae")], axis=0)
+    bones = np.any([shot.masks[name] for name in BONES], axis=0)
     # scatter carries a little of the bones' shadow everywhere
     assert shot.bone_attenuation[bones].mean() > 5 * abs(shot.bone_attenuation[~bones].mean())
     assert shot.bone.max() == 1 and 0 <= shot.soft.min() and shot.soft.max() <= 1
