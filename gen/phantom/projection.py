@@ -161,24 +161,28 @@ def _air(body: Body, geometry: Geometry, sums: dict[str, np.ndarray]) -> dict[st
         trachea = np.maximum(trachea, 0.8 * paths(geometry, bronchus))
     return {
         "trachea": np.minimum(trachea, sums["inner"]),
-        "gas": sum(chords(geometry, [bubble]) for bubble in _gas(body)),
+        "gas": sum(chords(geometry, bubble) for bubble in _gas(body)),
     }
 
 
-def _gas(body: Body) -> list[Solid]:
-    """Air in the stomach, under the left dome, and in some loops of the colon below it."""
+def _gas(body: Body) -> list[list[Solid]]:
+    """Air in the stomach, under the left dome, and in some loops of the colon below it: lumps of ellipsoids."""
     rng = body.patient.rng("gas")
     kx, ky, kz = body.thorax.scale
     wide, tall = rng.uniform(8, 40), rng.uniform(6, 22)
     top = -112 * kz - 10 + 0.8 * body.thorax.lift["left"]
     middle = np.array([(52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6])
-    bubbles = [Solid.along_axes(middle, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
-    for _ in range(rng.integers(0, 5)):
+    bubbles = [_lump(rng, middle, np.array([wide, wide * 0.8, tall]) * body.thorax.scale, 3)]
+    for _ in range(rng.integers(0, 4)):
         place = np.array([rng.normal(40, 50), -50, rng.uniform(-230, -175)]) * body.thorax.scale
-        bubbles.append(
-            Solid.pointing(place, rng.normal(size=3) * [1, 0.2, 0.6], rng.uniform(12, 34), rng.uniform(6, 15))
-        )
+        bubbles.append(_lump(rng, place, rng.uniform((12, 8, 8), (34, 14, 18)) * body.patient.grown, 5))
     return bubbles
+
+
+def _lump(rng: np.random.Generator, middle: np.ndarray, radii: np.ndarray, count: int) -> list[Solid]:
+    """Overlapping ellipsoids about the middle of a bubble, as the folds of the gut leave it."""
+    offsets = rng.uniform(-0.75, 0.75, (count, 3)) * radii
+    return [Solid.along_axes(middle + offset, radii * rng.uniform(0.45, 0.8, 3)) for offset in offsets]
 
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
