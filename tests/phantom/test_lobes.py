@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gen.data.prompts import parse_prompt
 from gen.phantom.body import GROUND_VOLUME
 from gen.phantom.cohort import BITS, PANEL
 from gen.phantom.findings import LOBAR, SIZES, Finding, draw_finding
@@ -84,13 +85,14 @@ def test_lobes_lie_where_they_should_in_every_view(shots):
 def test_a_finding_is_drawn_into_a_lobe_and_keeps_to_it(healthy, kind):
     for lobe in ("right_middle", "right_lower", "left_upper"):
         finding = drawn(healthy, kind, lobe)
-        assert finding.lung == lung_of(lobe) == finding.lung
+        assert finding.lung == lung_of(lobe)
         assert healthy.body.lobe_at(np.array(finding.place), finding.lung) == lobe
         ill = Study(healthy.seed, healthy.patient, (finding,))
         for view in ("PA", "LATERAL"):
             masks = ill.shoot(view, 64, noise=False).masks
             assert masks[finding.name].any() and not (masks[finding.name] & ~masks[lobe]).any()
         assert f"{lobe.replace('_', ' ')} lobe" in ill.report
+        assert parse_prompt(ill.report)["findings"].split(";") == ill.labels
 
 
 def test_findings_without_a_lobe_name_none(healthy):
