@@ -127,10 +127,10 @@ def _chest(rng: np.random.Generator, age: float) -> dict:
         "roundness": float(rng.uniform(0, 1)),
         "unfolding": float(np.clip(rng.normal((age - 45) / 50, 0.15), 0, 1)),
         "kyphosis": float(np.clip(rng.normal(0.25 * max(age - 45, 0), 4), -5, 25)),
-        "scoliosis": float(rng.normal(0, 2.5)),
+        "scoliosis": float(rng.normal(0, 2.0) + rng.normal(0, 8.0) * (rng.random() < 0.2)),
         "rib_slope": float(rng.normal(np.interp(age, (0, 10, 40, 90), (0.55, 0.9, 1.0, 1.1)), 0.1)),
         "domes": (float(rng.normal(0, 6)), float(rng.normal(0, 6))),
-        "lung": float(np.clip(rng.normal(0.25, 0.03), 0.17, 0.34)),
+        "lung": float(np.clip(rng.normal(0.18, 0.025), 0.12, 0.26)),
         "shoulders": float(rng.normal(0, 8)),
         "vessels": float(rng.normal(1.0, 0.08)),
     }

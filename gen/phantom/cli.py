@@ -42,16 +42,44 @@ def phantom_check(
     n: Annotated[int, typer.Option(help="phantoms to make, and real images to read at most ten times as many")] = 50,
     seed: Annotated[int, typer.Option(help="of the phantoms and of the choice of real images")] = 0,
     size: Annotated[int, typer.Option(help="side in pixels")] = 256,
+    split: Annotated[str, typer.Option(help="read real images of this split only: train, val or test")] = "",
 ) -> None:
     """Compare grey-level histogram and power spectrum of phantoms with the band of real radiographs."""
     from gen.phantom.realism import compare, draw
 
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UserError(f"--out {out}: the plot is a .png, .pdf or .svg file")
-    comparison = compare(real, n, seed, size)
+    comparison = compare(real, n, seed, size, split)
     draw(comparison, out)
     for name, curves in comparison.items():
         typer.echo(f"{name}: {curves.share:.0%} of the bins within the real 5th to 95th percentile")
+    typer.echo(f"wrote {out}")
+
+
+@app.command("phantom-sheet")
+def phantom_sheet(
+    real: Annotated[Path, typer.Option(help="index of real radiographs; only rows with may_ship are shown")],
+    out: Annotated[Path, typer.Option(help="PNG to write")] = Path("phantom-sheet.png"),
+    rows: Annotated[int, typer.Option(help="rows of images")] = 3,
+    columns: Annotated[int, typer.Option(help="columns of each half")] = 6,
+    seed: Annotated[int, typer.Option(help="of the phantoms and of the choice of real images")] = 0,
+    size: Annotated[int, typer.Option(help="side of an image in pixels")] = 128,
+    source: Annotated[str, typer.Option(help="show real images of this source only, such as nih_cxr14")] = "",
+) -> None:
+    """Draw a contact sheet: real radiographs on the left, as many phantoms on the right."""
+    import numpy as np
+    from PIL import Image
+
+    from gen.files import replacing
+    from gen.phantom.realism import contact_sheet
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: the sheet is a .png file")
+    if min(rows, columns) < 1:
+        raise UserError(f"--rows {rows} --columns {columns}: at least one of each")
+    sheet = contact_sheet(real, seed, size, rows, columns, source)
+    with replacing(out) as temporary:
+        Image.fromarray(np.round(sheet * 255).astype(np.uint8)).save(temporary, format="PNG", optimize=True)
     typer.echo(f"wrote {out}")
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gen.phantom.body import TRACHEA, Body
 from gen.phantom.geometry import Geometry
-from gen.phantom.projection import TRACHEA, Body
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
 STEEL = 7.87  # g/cm3
@@ -29,7 +29,7 @@ def device_mass(body: Body, geometry: Geometry, kind: str) -> tuple[np.ndarray, 
 
 def _endotracheal(body: Body) -> tuple[Tubes, float]:
     """A tube with its tip some 4 cm above the carina; the walls are drawn as two threads and the marker line."""
-    course = smooth(((0, -8, 235), *TRACHEA[:3]), 26)
+    course = smooth(((0, -8, 235), *TRACHEA[1:4]), 26)
     course[:, 2] = np.interp(course[:, 2], (80, 235), (80 + body.patient.rng("tip").uniform(-18, 14), 235))
     course = course * body.thorax.scale
     threads = [chain(course + np.array([shift * body.patient.grown, 0, 0]), 0.55) for shift in (-4.2, 4.2, 1.5)]

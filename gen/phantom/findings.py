@@ -1,22 +1,13 @@
-"""Findings with a size and a place: where in the chest they lie, and what they weigh.
-
-A finding's region is a signed field in space, cut where it holds the volume that was asked for: the lung's points are
-ordered by the field (for an effusion: lowest first) and as many as make up the volume belong to it.
-"""
+"""Findings with a size and a place: what there is, how it is drawn, and in which lobe it lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from gen.phantom.geometry import Slab
-from gen.phantom.lung_vessels import HILA
-from gen.phantom.projection import GROUND_VOLUME, Body, Fill
-from gen.phantom.solids import Solid
-from gen.phantom.texture import Waves
-from gen.phantom.tubes import Tubes
+from gen.phantom.body import GROUND_VOLUME, Body
+from gen.phantom.lobes import SIDES
 
 UNITS = {
     "effusion": "ml",
@@ -48,23 +39,23 @@ LABELS = {
     "mass": "Mass",
     "cardiomegaly": "Cardiomegaly",
 }
-DENSITIES = {"effusion": 1.02, "consolidation": 0.80, "atelectasis": 0.90, "pneumothorax": 0.0012}  # g/cm3
-LESION = 1.04  # g/cm3 of nodules and masses
-FULLEST = 0.92  # of a lung, the most that a finding takes
-PLEURA = 2.0  # mm
-SIDES = {"lung_right": -1, "lung_left": 1}
+LOBAR = ("consolidation", "atelectasis", "nodule", "mass")  # kinds that lie in one lobe
+FULLEST = 0.92  # of a lung or lobe, the most that a finding takes
+CLEARANCE = 0.8  # radii between a lesion's middle and the border of its lobe, where the lobe has room for them
 
 
 @dataclass(frozen=True)
 class Finding:
     """kind: a key of UNITS; size in its unit; lung: lung_right, lung_left or empty (both, or the heart);
-    place: mm in patient coordinates, where the kind has one; seed: of its irregular outline."""
+    place: mm in patient coordinates, where the kind has one; seed: of its irregular outline; lobe: right_upper and
+    so on for the kinds of LOBAR, empty where the finding keeps to no lobe."""
 
     kind: str
     size: float
     lung: str = ""
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)
     seed: int = 0
+    lobe: str = ""
 
     @property
     def name(self) -> str:
@@ -73,176 +64,27 @@ class Finding:
 
 
 def draw_finding(body: Body, kind: str, rng: np.random.Generator) -> Finding:
-    """A finding of a kind with random size, side and place in a patient."""
+    """A finding of a kind with random size, side, lobe and place in a patient; a lobe is as likely as it is large."""
     low, high = SIZES[kind]
     size = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     lung = str(rng.choice(list(SIDES)))
-    points = body.grounds[lung]
-    place = tuple(float(value) for value in points[rng.integers(len(points))])
+    lobe = body.lobe_at(_any_point(body.grounds[lung], rng), lung) if kind in LOBAR else ""
     seed = int(rng.integers(2**31))
     grown = body.patient.grown
     scaled = size * {"ml": grown**3, "mm": max(grown, 0.6)}.get(UNITS[kind], 1.0)
-    return Finding(kind, round(scaled, 3), "" if kind in ("edema", "cardiomegaly") else lung, place, seed)
+    points = body.region_points(lung, lobe)
+    if UNITS[kind] == "ml":
+        scaled = min(scaled, FULLEST * len(points) * GROUND_VOLUME)
+    if kind in ("nodule", "mass"):
+        points = points[_clear(body.depths(lung, lobe), CLEARANCE * scaled / 2)]
+    place = tuple(float(value) for value in _any_point(points, rng))
+    return Finding(kind, round(scaled, 3), "" if kind in ("edema", "cardiomegaly") else lung, place, seed, lobe)
 
 
-def fill(body: Body, finding: Finding, supine: bool = False) -> Fill:
-    """The part of a lung that a finding takes, with its density; a supine patient's fluid lies at the back."""
-    order = _orders(supine)[finding.kind](body, finding)
-    threshold = _threshold(body, finding, order)
-
-    def region(slab: Slab) -> np.ndarray:
-        return (order(slab) - np.float32(threshold)).astype(np.float32)
-
-    return Fill(finding.name, finding.lung, region, DENSITIES[finding.kind])
+def _any_point(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return points[rng.integers(len(points))]
 
 
-def pleura(air: Fill) -> Fill:
-    """The lung's own surface, a thin line beside a pneumothorax."""
-    return Fill(f"_{air.name}", air.lung, lambda slab: np.abs(air.region(slab)) - np.float32(PLEURA / 2), LESION)
-
-
-def lesion(body: Body, finding: Finding) -> list[Solid]:
-    """A nodule or mass as a lobed cluster of ellipsoids of its diameter."""
-    rng = np.random.default_rng(finding.seed)
-    radius = finding.size / 2
-    lobes = rng.normal(size=(5, 3))
-    lobes *= 0.42 * radius / np.linalg.norm(lobes, axis=1, keepdims=True)
-    radii = rng.uniform(0.5, 0.68, 5) * radius
-    core = Solid.along_axes(finding.place, radius * rng.uniform(0.8, 1.0, 3))
-    return [
-        core,
-        *(Solid.along_axes(np.array(finding.place) + lobe, [r] * 3) for lobe, r in zip(lobes, radii, strict=True)),
-    ]
-
-
-def haze(body: Body, findings: Sequence[Finding]) -> Callable[[Slab], np.ndarray] | None:
-    """Density that findings add to the lungs outside of their regions, g/cm3; None without any."""
-    parts = [_edema(body, finding.size) for finding in findings if finding.kind == "edema" and finding.size > 0]
-    parts += [_collapsed(body, finding) for finding in findings if finding.kind == "pneumothorax" and finding.size > 0]
-    return (lambda slab: sum(part(slab) for part in parts)) if parts else None
-
-
-def vessels(body: Body, findings: Sequence[Finding]) -> Tubes:
-    """The lungs' vessels, wide in oedema, drawn towards the hilum beside a pneumothorax."""
-    tubes = body.vessels
-    for finding in findings:
-        if finding.kind == "edema":
-            tubes = tubes.wider(1 + 0.9 * finding.size)
-        elif finding.kind == "pneumothorax":
-            tubes = _drawn_in(body, finding, tubes)
-    return tubes
-
-
-def remaining(body: Body, finding: Finding) -> float:
-    """Share of a lung's volume that a finding leaves."""
-    whole = len(body.grounds[finding.lung]) * GROUND_VOLUME
-    return max(1 - finding.size / whole, 1 - FULLEST)
-
-
-def _edema(body: Body, severity: float) -> Callable[[Slab], np.ndarray]:
-    """Strongest about the hila and towards the bases, in patches."""
-    waves = Waves.drawn(body.patient.rng("edema"), 40, (9.0, 60.0))
-    scale = body.thorax.scale.astype(np.float32)
-
-    def density(slab: Slab) -> np.ndarray:
-        near = [np.array(place, np.float32) * scale for place in HILA.values()]
-        square = [
-            ((slab.x - x) / 62) ** 2 + ((slab.y - y) / 75) ** 2 + ((slab.z - z + 25) / 85) ** 2 for x, y, z in near
-        ]
-        bat_wing = np.exp(-np.minimum(*square) / scale[0] ** 2)
-        return np.float32(severity) * (0.25 + bat_wing) * np.maximum(1 + 0.55 * waves(slab), 0.1)
-
-    return density
-
-
-def _collapsed(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """The lung beside a pneumothorax keeps its mass in less room."""
-    extra = np.float32(body.patient.lung * (1 / remaining(body, finding) - 1))
-    side = SIDES[finding.lung]
-    return lambda slab: extra * (side * slab.x > 0)
-
-
-def _drawn_in(body: Body, finding: Finding, tubes: Tubes) -> Tubes:
-    factor = remaining(body, finding) ** 0.6  # more than its cube root: what stays lies about the hilum
-    hilum = np.array(HILA[finding.lung]) * body.thorax.scale
-    own = (SIDES[finding.lung] * tubes.start[:, :1] > 0).astype(float)
-    shrink = 1 - own * (1 - factor)
-    start, end = (hilum * (1 - shrink) + points * shrink for points in (tubes.start, tubes.end))
-    return replace(tubes, start=start, end=end)
-
-
-def _orders(supine: bool) -> dict[str, Callable]:
-    return {
-        "effusion": _behind if supine else _lowest,
-        "consolidation": _about,
-        "atelectasis": _lobe,
-        "pneumothorax": _rim,
-    }
-
-
-def _lowest(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """Height, less where fluid climbs along the wall as a meniscus."""
-
-    def order(slab: Slab) -> np.ndarray:
-        wall = _wall(body, finding, slab)
-        return slab.z - 46 * np.exp(-wall / 13).astype(np.float32)
-
-    return order
-
-
-def _behind(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    def order(slab: Slab) -> np.ndarray:
-        return -slab.y + np.float32(0.25) * slab.z + np.zeros(_shape(slab), np.float32)
-
-    return order
-
-
-def _about(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """Distance from its middle, made ragged by a random field."""
-    waves = Waves.drawn(np.random.default_rng(finding.seed), 40, (12.0, 60.0))
-    x, y, z = np.array(finding.place, dtype=np.float32)
-
-    def order(slab: Slab) -> np.ndarray:
-        distance = np.sqrt((slab.x - x) ** 2 + (slab.y - y) ** 2 + (1.2 * (slab.z - z)) ** 2)
-        return distance + np.float32(11) * waves(slab)
-
-    return order
-
-
-def _lobe(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """A collapsed lower lobe: a wedge between the spine, the diaphragm and the back."""
-    side = SIDES[finding.lung]
-    kx, ky, kz = body.thorax.scale.astype(np.float32)
-
-    def order(slab: Slab) -> np.ndarray:
-        medial = side * slab.x / kx
-        return 0.9 * medial - 0.5 * slab.y / ky + 0.42 * slab.z / kz
-
-    return order
-
-
-def _rim(body: Body, finding: Finding) -> Callable[[Slab], np.ndarray]:
-    """Distance from the chest wall, air first at the apex."""
-    kz = np.float32(body.thorax.scale[2])
-
-    def order(slab: Slab) -> np.ndarray:
-        return _wall(body, finding, slab) - np.float32(0.16) * slab.z / kz
-
-    return order
-
-
-def _wall(body: Body, finding: Finding, slab: Slab) -> np.ndarray:
-    """Depth below the rib cage, mm, 0 outside."""
-    return np.maximum(-body.thorax.cage(slab, SIDES[finding.lung], body.thorax.section(slab.z)), 0)
-
-
-def _threshold(body: Body, finding: Finding, order: Callable) -> float:
-    """The value below which the lung's points hold the finding's volume."""
-    points = body.grounds[finding.lung].astype(np.float32)
-    values = np.sort(order(Slab(points[:, 0], points[:, 1], points[:, 2], 0.0)))
-    count = finding.size / GROUND_VOLUME
-    return float(np.interp(min(count, FULLEST * len(values)), np.arange(len(values)), values))
-
-
-def _shape(slab: Slab) -> tuple[int, ...]:
-    return np.broadcast_shapes(slab.x.shape, slab.z.shape)
+def _clear(depths: np.ndarray, least: float) -> np.ndarray:
+    """Where a lesion has room; the deepest hundredth of the lobe where none has. Shapes: [N] -> [N] bool."""
+    return depths >= min(least, float(np.quantile(depths, 0.99)))

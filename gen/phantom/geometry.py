@@ -109,12 +109,13 @@ class Slab:
     def windows(self, centres: np.ndarray, reaches: np.ndarray) -> tuple[np.ndarray, ...]:
         """First and last row and column (the last excluded) within `reaches` mm of points on every axis, x, y and z.
 
-        Shapes: centres [N, 3], reaches [N] -> 4 x [N]; empty ranges where a point is too far.
+        Shapes: centres [N, 3], reaches [N] or [N, 3] -> 4 x [N]; empty ranges where a point is too far.
         """
         rows, columns = self.shape
-        top, bottom = _range(self.z[:, 0], centres[:, 2], reaches, rows)
-        left, right = _range(self.x[0], centres[:, 0], reaches, columns)
-        front, back = _range(self.y[0], centres[:, 1], reaches, columns)
+        aside, deep, tall = np.broadcast_to(reaches if reaches.ndim > 1 else reaches[:, None], centres.shape).T
+        top, bottom = _range(self.z[:, 0], centres[:, 2], tall, rows)
+        left, right = _range(self.x[0], centres[:, 0], aside, columns)
+        front, back = _range(self.y[0], centres[:, 1], deep, columns)
         return top, bottom, np.maximum(left, front), np.minimum(right, back)
 
     def cut(self, window: tuple[slice, slice]) -> Slab:

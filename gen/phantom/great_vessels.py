@@ -12,7 +12,7 @@ from gen.phantom.tubes import smooth
 
 HEART_FOOT = np.array([10.0, -20.0, -112.0])  # where the heart stands on the diaphragm; it grows away from here
 SPINE_Z = (-260, -180, -120, -60, 0, 60, 100, 130, 200)  # reference mm
-SPINE_Y = (30, 36, 48, 60, 64, 60, 52, 42, 28)  # middle of the vertebral bodies
+SPINE_Y = (34, 40, 52, 64, 70, 66, 54, 40, 18)  # middle of the vertebral bodies
 
 RIGHT_PULMONARY = ((14, -14, 12), (-18, -6, 12), (-38, 6, 8), (-47, 14, -10), (-52, 18, -30))
 LEFT_PULMONARY = ((22, -34, -14), (30, -20, 12), (40, 6, 21), (47, 22, 16), (50, 28, -10), (50, 28, -22))
@@ -36,9 +36,9 @@ def heart_parts(patient: Patient) -> list[Solid]:
     chambers = [
         Solid.pointing((36, -16, -80), apex, 54 - 4 * r, 37 + 4 * r),
         Solid.along_axes((16, -46, -86), (48, 32, 34)),
-        Solid.along_axes((-11, -22, -64), (27, 32, 46)),
+        Solid.along_axes((-14, -22, -72), (25, 32, 38)),
         Solid.along_axes((6, 14, -38), (38, 27, 32)),
-        Solid.along_axes((39, -18, -36), (17, 20, 26)),
+        Solid.along_axes((34, -16, -36), (15, 20, 24)),
         Solid.pointing((20, -40, -26), (0.25, 0.2, 1.0), 36, 20),
     ]
     return [_grown(patient, part) for part in chambers]
@@ -97,14 +97,15 @@ def _tissue(patient: Patient) -> list[Solid]:
     thymus = float(np.interp(patient.age, (0, 2, 6, 12), (1.5, 1.3, 0.7, 0.0)))
     stout = 1 + 0.004 * (patient.fat - 15)
     parts = [
-        ((0, 4, 78), (23 * stout, 34, 58)),
-        ((2, 12, 16), (27 * stout, 40, 42)),
+        ((0, 6, 84), (29 * stout, 34, 66)),
+        ((2, 14, 18), (32 * stout, 44, 46)),
         ((-6, -30, 30), (22 * stout, 28, 52)),
         ((18, 12, 42), (19, 26, 34)),
-        ((2, 30, -50), (20, 24, 75)),
+        ((4, 30, -40), (30, 30, 96)),
         ((-43, 11, 2), (9, 13, 17)),
         ((47, 17, 9), (8, 12, 15)),
         ((-20, -8, -104), (13, 14, 24)),
+        ((24, -34, -120), (60, 40, 26)),
     ]
     if thymus:
         parts.append(((2, -45, 45), (38 * thymus, 18, 40)))

@@ -8,22 +8,37 @@ from gen.phantom.anatomy import Patient
 from gen.phantom.tubes import Tubes, joined
 
 HILA = {"lung_right": (-47.0, 12.0, -2.0), "lung_left": (48.0, 20.0, 4.0)}  # reference mm
-VEINS = {"lung_right": (-26.0, 10.0, -32.0), "lung_left": (28.0, 12.0, -28.0)}
-LEAVES = {"artery": 512, "vein": 256}
-TRUNK = {"artery": 5.4, "vein": 4.6}  # radius, mm
+ARTERIES = {  # where a lobe's artery leaves its lung's
+    "right_upper": (-42.0, 8.0, 10.0),
+    "right_middle": (-50.0, 8.0, -20.0),
+    "right_lower": (-51.0, 18.0, -26.0),
+    "left_upper": (42.0, 8.0, 22.0),
+    "left_lower": (50.0, 28.0, -18.0),
+}
+VEINS = {  # and where its vein reaches the left atrium
+    "right_upper": (-27.0, 4.0, -22.0),
+    "right_middle": (-27.0, 2.0, -28.0),
+    "right_lower": (-24.0, 18.0, -44.0),
+    "left_upper": (32.0, 2.0, -20.0),
+    "left_lower": (28.0, 20.0, -40.0),
+}
+LEAVES = {"artery": 256, "vein": 128}
+TRUNK = {"artery": 4.3, "vein": 3.7}  # radius, mm
 MURRAY = 3.0  # r^3 of a parent is the sum of its branches' (Murray 1926)
 
 
 def lung_vessels(patient: Patient, grounds: dict[str, np.ndarray]) -> Tubes:
-    """The vessels of both lungs. Shapes: grounds[lung] [M, 3] points that fill a lung, mm."""
+    """The vessels of both lungs, lobe by lobe. Shapes: grounds[lobe] [M, 3] points that fill a lobe, mm."""
     trees = []
-    for lung, points in grounds.items():
-        for kind, roots in (("artery", HILA), ("vein", VEINS)):
-            rng = patient.rng("vessels", lung, kind)
-            leaves = points[rng.integers(0, len(points), LEAVES[kind])] + rng.normal(0, 3, (LEAVES[kind], 3))
-            root = np.array(roots[lung]) * patient.scale
-            size = float(np.cbrt(np.prod(patient.scale)))
-            trees.append(tree(root, leaves, TRUNK[kind] * size * patient.vessels, rng))
+    size = float(np.cbrt(np.prod(patient.scale))) * patient.vessels
+    for lobe, points in grounds.items():
+        for kind, roots in (("artery", ARTERIES), ("vein", VEINS)):
+            rng = patient.rng("vessels", lobe, kind)
+            count = LEAVES[kind] // 2 if lobe == "right_middle" else LEAVES[kind]
+            leaves = points[rng.integers(0, len(points), count)] + rng.normal(0, 3, (count, 3))
+            root = np.array(roots[lobe]) * patient.scale
+            thick = TRUNK[kind] * size * (count / LEAVES[kind]) ** (1 / MURRAY)
+            trees.append(tree(root, leaves, thick, rng))
     return joined(trees)
 
 

@@ -22,6 +22,7 @@ COEFFICIENTS = {  # cm2/g at ENERGIES
 DENSITIES = {"soft": 1.06, "fat": 0.95, "bone": 1.92, "metal": 7.87, "aluminium": 2.70}  # g/cm3
 MATERIALS = ("soft", "lung", "fat", "bone", "metal")
 BINS = 8
+THICK = np.log(4)  # attenuation from which on a body scatters its full share
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,12 @@ def transmission(masses: dict[str, np.ndarray], exposure: Exposure) -> np.ndarra
 
 
 def scattered(primary: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
-    """Scatter as a blurred fraction of the primary signal. Shapes: [H, W] -> [H, W]; pixel in mm."""
+    """Scatter as a blurred fraction of the primary signal where there is a body; open air scatters nothing.
+
+    Shapes: [H, W] -> [H, W]; pixel in mm.
+    """
     coarse = primary.reshape(primary.shape[0] // 8, 8, primary.shape[1] // 8, 8).mean((1, 3))
+    coarse = coarse * np.clip(-np.log(np.maximum(coarse, 1e-6)) / THICK, 0, 1)
     spread = gaussian_filter(coarse, exposure.scatter_width / (8 * pixel), mode="nearest")
     return exposure.scatter * zoom(spread, 8, order=1, grid_mode=True, mode="nearest").astype(np.float32)
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
-from gen.phantom.anatomy import Patient
+from gen.phantom.body import Body, cloud
 from gen.phantom.geometry import Geometry, Slab
-from gen.phantom.lung_vessels import lung_vessels
+from gen.phantom.lobes import LOBES, SIDES, lung_of
 from gen.phantom.physics import DENSITIES
-from gen.phantom.skeleton import arms, bone_paths, skeleton
+from gen.phantom.skeleton import arms, bone_paths
 from gen.phantom.solids import Solid, chords
-from gen.phantom.texture import Waves
-from gen.phantom.thorax import Thorax
-from gen.phantom.tubes import Tubes, chain, paths, smooth
+from gen.phantom.tubes import Tubes, paths
 
 STEP = 8.0  # mm between the planes that are sampled; borders between them are found by interpolation
 CHEST = 112.0  # reference mm before and behind the aim that hold all of the lungs
-GROUND = (10.0, 14.0, 10.0)  # mm along x, y, z between the points that stand for a lung
-GROUND_VOLUME = 1.4  # ml that each of them stands for
 BLOOD = 1.05  # g/cm3
-TRACHEA = ((2, 2, 175), (2, 8, 130), (1, 14, 80), (2, 22, 38))
-BRONCHI = (((2, 22, 38), (-17, 21, 24), (-34, 17, 10)), ((2, 22, 38), (20, 24, 26), (38, 22, 15)))
 
 
 @dataclass
@@ -38,67 +31,20 @@ class Maps:
 
 @dataclass(frozen=True)
 class Fill:
-    """Part of a lung with another density: `region` gives its field on a plane, negative inside; g/cm3."""
+    """Part of a lung or lobe with another density: `region` gives its field on a plane, negative inside; g/cm3."""
 
     name: str
-    lung: str
+    place: str
     region: Callable[[Slab], np.ndarray]
     density: float
 
-
-@dataclass
-class Body:
-    """One patient's shapes, made once for all views."""
-
-    patient: Patient
-    thorax: Thorax = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.thorax = Thorax(self.patient)
-
-    @cached_property
-    def bones(self) -> dict:
-        """Every bone by name."""
-        return skeleton(self.thorax)
-
-    @cached_property
-    def grounds(self) -> dict[str, np.ndarray]:
-        """Points that fill each lung evenly. Shapes: [M, 3]."""
-        kx, ky, kz = self.thorax.scale
-        x = np.arange(-160 * kx, 160 * kx, GROUND[0], dtype=np.float32)
-        z = np.arange(-170 * kz, 140 * kz, GROUND[2], dtype=np.float32)
-        found: dict[str, list[np.ndarray]] = {"lung_right": [], "lung_left": []}
-        for y in np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32):
-            plane = Slab(x[None], np.full_like(x, y)[None], z[:, None], float(y))
-            _, between = self.thorax.central(plane)
-            for name, lung in self.thorax.lungs(plane, between).items():
-                row, column = np.nonzero(lung < -2)
-                found[name].append(np.stack([x[column], np.full(len(row), y), z[row]], 1))
-        return {name: np.concatenate(points) for name, points in found.items()}
-
-    @cached_property
-    def vessels(self) -> Tubes:
-        """Pulmonary arteries and veins."""
-        return lung_vessels(self.patient, self.grounds)
-
-    @cached_property
-    def airways(self) -> Tubes:
-        """Trachea and main bronchi."""
-        size = float(np.cbrt(np.prod(self.thorax.scale)))
-        return chain(
-            smooth(TRACHEA, 14) * self.thorax.scale, np.array([[9.0, 8.0]]) * size, np.tile([1.0, 0.0, 0.0], (14, 1))
-        )
-
-    @cached_property
-    def bronchi(self) -> list[Tubes]:
-        """Right and left main bronchus."""
-        size = float(np.cbrt(np.prod(self.thorax.scale)))
-        return [chain(smooth(course, 8) * self.thorax.scale, np.linspace(7, 4.5, 8) * size) for course in BRONCHI]
-
-    @cached_property
-    def texture(self) -> Waves:
-        """Uneven density of the lungs."""
-        return Waves.drawn(self.patient.rng("texture"), 48, (18.0, 110.0))
+    def holds(self, body: Body, points: np.ndarray) -> np.ndarray:
+        """Whether points of the chest lie inside. Shapes: [N, 3] -> [N] bool."""
+        place = cloud(points)
+        inside = self.region(place) < 0
+        if self.place not in LOBES:
+            inside &= body.fissures.field(self.place, place) < 0
+        return inside & (SIDES[lung_of(self.place)] * points[:, 0] > 0)
 
 
 def _sideways(geometry: Geometry) -> bool:
@@ -122,15 +68,17 @@ def project(
     breast = sums.get("breast", np.zeros_like(lungs))
     fat = sums["body"] - sums["inner"] + 0.6 * breast
     soft = np.maximum(sums["inner"] - lungs - air["trachea"] - air["gas"], 0) + 0.4 * breast
-    if not _sideways(geometry):
-        flesh = np.maximum(sum(chords(geometry, [arm]) for arm in arms(body.patient)) - sums["body"], 0)
-        soft, sums["body"] = soft + flesh, sums["body"] + flesh
+    flesh = sum(chords(geometry, [arm]) for arm in arms(body.patient, _sideways(geometry)))
+    if not _sideways(geometry):  # hanging arms join the trunk, raised ones stand off it
+        flesh = np.maximum(flesh - sums["body"], 0)
+    soft, sums["body"] = soft + flesh, sums["body"] + flesh
     organs = {name: sums[name] for name in ("lung_right", "lung_left", "heart", "aorta", "body")}
+    organs |= {lobe: sums[lobe] for lobes in LOBES.values() for lobe in lobes}
     organs |= {fill.name: sums[fill.name] for fill in fills} | {"trachea": air["trachea"]}
     masses = {"soft": soft * (DENSITIES["soft"] / 10), "lung": sums["mass"] / 10, "fat": fat * (DENSITIES["fat"] / 10)}
     maps = Maps(masses, organs, np.zeros_like(soft))
     _add_bones(body, geometry, maps)
-    _add_vessels(geometry, maps, lungs, (_outside(vessels or body.vessels, fills), body.patient.lung))
+    _add_vessels(geometry, maps, lungs, (_outside(body, vessels or body.vessels, fills), body.patient.lung))
     return maps
 
 
@@ -138,12 +86,14 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     """Sum each region's share of every gap between two planes, mm, and the lungs' mass, mm g/cm3."""
     sideways = _sideways(geometry)
     kx, ky, _ = body.thorax.scale
-    reach = (165 * kx if sideways else 112 * ky + body.patient.breast) + body.patient.fat + STEP
+    reach = (165 * kx if sideways else 124 * ky + body.patient.breast) + body.patient.fat + STEP
     sums: dict[str, np.ndarray] = {}
     before: dict[str, np.ndarray] = {}
     for slab in geometry.slabs(-reach, reach, STEP):
         now = _fields(body, slab, fills, sideways)
         shares = {name: _share(before[name], now[name]) for name in now if name in before}
+        if "lung_left" in shares:
+            _cut(shares, fills)
         for name, share in shares.items():
             sums[name] = sums[name] + share if name in sums else share
         if "lung_left" in shares:
@@ -161,9 +111,24 @@ def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dic
         return fields
     organs, between = thorax.central(slab)
     fields |= organs | thorax.lungs(slab, between)
+    for lung in LOBES:
+        fields[f"_oblique_{lung}"] = body.fissures.oblique(lung, slab)
+    fields["_horizontal"] = body.fissures.horizontal(slab)
     for fill in fills:
-        fields[fill.name] = np.maximum(fields[fill.lung], fill.region(slab))
+        fields[fill.name] = fill.region(slab)
     return fields
+
+
+def _cut(shares: dict[str, np.ndarray], fills: Sequence[Fill]) -> None:
+    """Share the lungs out among their lobes, and these among what fills them, so that the parts add up exactly."""
+    for lung, (upper, *others) in LOBES.items():
+        lower = others[-1]
+        shares[lower] = shares[lung] * shares.pop(f"_oblique_{lung}")
+        shares[upper] = shares[lung] - shares[lower]
+    shares["right_middle"] = shares["right_upper"] * shares.pop("_horizontal")
+    shares["right_upper"] = shares["right_upper"] - shares["right_middle"]
+    for fill in fills:
+        shares[fill.name] = shares[fill.name] * shares[fill.place]
 
 
 def _share(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -194,26 +159,39 @@ def _air(body: Body, geometry: Geometry, sums: dict[str, np.ndarray]) -> dict[st
     trachea = paths(geometry, body.airways)
     for bronchus in body.bronchi:
         trachea = np.maximum(trachea, 0.8 * paths(geometry, bronchus))
-    return {"trachea": np.minimum(trachea, sums["inner"]), "gas": chords(geometry, _gas(body))}
+    return {
+        "trachea": np.minimum(trachea, sums["inner"]),
+        "gas": sum(chords(geometry, bubble) for bubble in _gas(body)),
+    }
 
 
-def _gas(body: Body) -> list[Solid]:
-    """Air in the stomach, under the left dome."""
+def _gas(body: Body) -> list[list[Solid]]:
+    """Air in the stomach, under the left dome, and in some loops of the colon below it: lumps of ellipsoids."""
     rng = body.patient.rng("gas")
     kx, ky, kz = body.thorax.scale
-    wide, tall = rng.uniform(8, 32), rng.uniform(6, 15)
-    top = -108 * kz - 10 + 0.8 * body.thorax.lift["left"]
-    centre = ((52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6)
-    return [Solid.along_axes(centre, np.array([wide, wide * 0.8, tall]) * body.thorax.scale)]
+    wide, tall = rng.uniform(8, 40), rng.uniform(6, 22)
+    top = -112 * kz - 10 + 0.8 * body.thorax.lift["left"]
+    middle = np.array([(52 + rng.normal(0, 10)) * kx, -10 * ky, top - tall * kz - 6])
+    bubbles = [_lump(rng, middle, np.array([wide, wide * 0.8, tall]) * body.thorax.scale, 3)]
+    for _ in range(rng.integers(0, 4)):
+        place = np.array([rng.normal(40, 50), -50, rng.uniform(-230, -175)]) * body.thorax.scale
+        bubbles.append(_lump(rng, place, rng.uniform((12, 8, 8), (34, 14, 18)) * body.patient.grown, 5))
+    return bubbles
+
+
+def _lump(rng: np.random.Generator, middle: np.ndarray, radii: np.ndarray, count: int) -> list[Solid]:
+    """Overlapping ellipsoids about the middle of a bubble, as the folds of the gut leave it."""
+    offsets = rng.uniform(-0.75, 0.75, (count, 3)) * radii
+    return [Solid.along_axes(middle + offset, radii * rng.uniform(0.45, 0.8, 3)) for offset in offsets]
 
 
 def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     mineral = np.zeros_like(maps.displaced)
     for name, bone in body.bones.items():
-        if name == "humeri" and _sideways(geometry):
+        if name == ("humeri" if _sideways(geometry) else "raised"):
             continue
         mass, path = bone_paths(geometry, bone)
-        maps.organs[name] = path
+        maps.organs["humeri" if name == "raised" else name] = path
         mineral += mass * np.float32(body.patient.density)
     maps.masses["bone"] = mineral
     # marrow stays; only the mineral takes the place of soft tissue
@@ -221,14 +199,12 @@ def _add_bones(body: Body, geometry: Geometry, maps: Maps) -> None:
     maps.masses["soft"] = maps.masses["soft"] - maps.displaced
 
 
-def _outside(tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
+def _outside(body: Body, tubes: Tubes, fills: Sequence[Fill]) -> Tubes:
     """The vessels that still stand against air."""
     middle = (tubes.start + tubes.end) / 2
-    cloud = Slab(middle[:, 0], middle[:, 1], middle[:, 2], 0.0)
     keep = np.ones(len(middle), bool)
     for fill in fills:
-        other = middle[:, 0] < 0 if fill.lung == "lung_left" else middle[:, 0] > 0
-        keep &= other | (fill.region(cloud) > 0)
+        keep &= ~fill.holds(body, middle)
     return Tubes(*(getattr(tubes, name)[keep] for name in Tubes.__dataclass_fields__))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from gen.data.images import pad_to_square, read_image, resize
 from gen.data.index import read_index
@@ -18,6 +19,8 @@ from gen.seeds import mix
 BINS = 32  # of grey levels
 BAND = (5, 95)  # percentiles
 REAL_PER_PHANTOM = 10
+FEWEST = 20  # real images that percentiles need
+GAP = 8  # pixels between the halves of a contact sheet
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,14 @@ def power(image: np.ndarray) -> np.ndarray:
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"histogram": histogram, "power spectrum": power}
 
 
-def compare(real: Path, n: int, seed: int, size: int) -> dict[str, Curves]:
-    """Measure n phantoms and up to ten times as many frontal real radiographs of an index.
+def compare(real: Path, n: int, seed: int, size: int, split: str = "") -> dict[str, Curves]:
+    """Measure n phantoms and up to ten times as many frontal real radiographs of an index, or of one split of it.
 
     Errors: UserError where the index has too few of them.
     """
-    radiographs = _real_images(real, n, seed, size)  # first, for an index that will not do
-    phantoms = [make_study(mix("realism", seed, k)).shoot("AP" if k % 4 == 3 else "PA", size).image for k in range(n)]
-    return measured(radiographs, [np.round(image * 255) / 255 for image in phantoms])
+    # first, for an index that will not do
+    radiographs = real_images(real, n * REAL_PER_PHANTOM, seed, size, Choice(split), FEWEST)
+    return measured(radiographs, phantom_images(n, seed, size))
 
 
 def measured(real: Iterable[np.ndarray], phantoms: Iterable[np.ndarray]) -> dict[str, Curves]:
@@ -110,13 +113,56 @@ def _curves(measure: Callable[[np.ndarray], np.ndarray], real: list[np.ndarray],
     return Curves(place, *np.percentile(truth, BAND, axis=0), np.median(truth, axis=0), single)
 
 
-def _real_images(path: Path, n: int, seed: int, size: int) -> list[np.ndarray]:
-    table = read_index(path)
-    keep = ~table["inverted"] if "inverted" in table else np.ones(len(table), bool)
-    if "view" in table:
-        keep &= table["view"].isin(["PA", "AP", "AP SUPINE"])
-    table = table.loc[keep]
-    if len(table) < 20:
-        raise UserError(f"{path}: {len(table)} frontal radiographs, at least 20 are needed for percentiles")
-    chosen = np.random.default_rng(mix("realism", seed)).permutation(len(table))[: n * REAL_PER_PHANTOM]
+@dataclass(frozen=True)
+class Choice:
+    """Which frontal radiographs of an index: of one split, of one source, only those that may be shipped."""
+
+    split: str = ""
+    source: str = ""
+    shippable: bool = False
+
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows that are meant."""
+        wanted = {"split": self.split, "source": self.source, "may_ship": self.shippable}
+        keep = np.ones(len(table), bool)
+        if "inverted" in table:
+            keep &= ~table["inverted"]
+        if "view" in table:
+            keep &= table["view"].isin(["PA", "AP", "AP SUPINE"])
+        for column, value in wanted.items():
+            if value:
+                keep &= table[column] == value if column in table else False
+        return table.loc[keep]
+
+    def __str__(self) -> str:
+        words = [f" of {name} {value}" for name, value in (("split", self.split), ("source", self.source)) if value]
+        return "".join(words) + " that may ship" * self.shippable
+
+
+def real_images(path: Path, n: int, seed: int, size: int, choice: Choice, least: int = 1) -> list[np.ndarray]:
+    """Up to n frontal radiographs of an index in a random order. Shapes: -> list of [size, size], 0..1.
+
+    Errors: UserError where there are fewer than `least`.
+    """
+    table = choice.of(read_index(path))
+    if len(table) < least:
+        raise UserError(f"{path}: {len(table)} frontal radiographs{choice}, at least {least} are needed")
+    chosen = np.random.default_rng(mix("realism", seed)).permutation(len(table))[:n]
     return [np.clip(resize(pad_to_square(read_image(table["image"].iloc[k])), size), 0, 1) for k in chosen]
+
+
+def phantom_images(n: int, seed: int, size: int) -> list[np.ndarray]:
+    """Phantoms as they would be read from a file, three PA to one AP."""
+    shots = (make_study(mix("realism", seed, k)).shoot("AP" if k % 4 == 3 else "PA", size) for k in range(n))
+    return [np.round(shot.image * 255) / 255 for shot in shots]
+
+
+def contact_sheet(path: Path, seed: int, size: int, rows: int, columns: int, source: str = "") -> np.ndarray:
+    """Real radiographs that may be shipped on the left, phantoms on the right. Shapes: -> [H, W], 0..1."""
+    count = rows * columns
+    halves = [
+        real_images(path, count, seed, size, Choice(source=source, shippable=True), count),
+        phantom_images(count, seed, size),
+    ]
+    left, right = (np.block([half[k * columns : (k + 1) * columns] for k in range(rows)]) for half in halves)
+    return np.hstack([left, np.ones((rows * size, GAP)), right])

@@ -10,12 +10,12 @@ from gen.phantom.findings import SIZES, UNITS, Finding
 WORDS = ("small", "moderate", "large")
 SENTENCES = {
     "effusion": "There is a {size} {side} pleural effusion.",
-    "consolidation": "There is a {size} area of consolidation in the {side} {zone} zone.",
-    "atelectasis": "There is {side} lower lobe atelectasis with a raised hemidiaphragm.",
+    "consolidation": "There is a {size} area of consolidation in the {where}.",
+    "atelectasis": "There is {where} atelectasis{raised}.",
     "pneumothorax": "There is a {size} {side} pneumothorax.",
     "edema": "There is {grade} pulmonary edema.",
-    "nodule": "There is a {mm:.0f} mm nodule in the {side} {zone} zone.",
-    "mass": "There is a {mm:.0f} mm mass in the {side} {zone} zone.",
+    "nodule": "There is a {mm:.0f} mm nodule in the {where}.",
+    "mass": "There is a {mm:.0f} mm mass in the {where}.",
     "cardiomegaly": "The heart is enlarged.",
 }
 DEVICE_SENTENCES = {
@@ -43,7 +43,7 @@ def report(findings: Sequence[Finding], devices: Sequence[str], patient: Patient
 
 
 def sentence(finding: Finding, patient: Patient) -> str:
-    """One finding with its size, side and zone."""
+    """One finding with its size, side and lobe."""
     low, high = SIZES[finding.kind]
     grown = patient.grown**3 if UNITS[finding.kind] == "ml" else 1.0
     share = (finding.size / grown - low) / (high - low)
@@ -52,9 +52,18 @@ def sentence(finding: Finding, patient: Patient) -> str:
         size=WORDS[step],
         grade=("mild", "moderate", "severe")[step],
         side=finding.lung.removeprefix("lung_"),
-        zone=_zone(finding.place[2] / patient.stretch[2]),
+        where=_where(finding, patient),
+        raised="" if finding.lobe.endswith(("upper", "middle")) else " with a raised hemidiaphragm",
         mm=finding.size,
     )
+
+
+def _where(finding: Finding, patient: Patient) -> str:
+    """The lobe, or the zone of a lung for a finding that keeps to no lobe."""
+    if finding.lobe:
+        return f"{finding.lobe.replace('_', ' ')} lobe"
+    side, zone = finding.lung.removeprefix("lung_"), _zone(finding.place[2] / patient.stretch[2])
+    return f"{side} {zone} zone" if finding.kind != "atelectasis" else f"{side} lower lobe"
 
 
 def _zone(height: float) -> str:

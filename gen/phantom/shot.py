@@ -8,18 +8,23 @@ from itertools import pairwise
 
 import numpy as np
 
-from gen.phantom.devices import device_mass
+from gen.phantom.body import Body
+from gen.phantom.devices import DEVICES, device_mass
 from gen.phantom.display import optical, processed, shown, window
-from gen.phantom.findings import LESION, Finding, fill, haze, lesion, pleura, vessels
+from gen.phantom.findings import Finding
 from gen.phantom.geometry import Geometry
+from gen.phantom.lobes import LOBES
 from gen.phantom.physics import detected, noisy, transmission
-from gen.phantom.projection import Body, Maps, project
+from gen.phantom.projection import Maps, project
+from gen.phantom.regions import LESION, fill, haze, lesion, pleura, vessels
 from gen.phantom.solids import chords
 from gen.phantom.technique import Technique
 from gen.phantom.tubes import chain, joined, paths
 
-ORGANS = ("lung_right", "lung_left", "heart", "aorta", "trachea", "ribs", "clavicles", "scapulae", "spine", "sternum")
-LEAST = 1.0  # mm of path that a mask needs; of bone and devices a third
+BONES = ("ribs", "clavicles", "scapulae", "spine", "sternum", "humeri")
+LOBE_NAMES = tuple(lobe for lobes in LOBES.values() for lobe in lobes)
+ORGANS = (*LOBES, *LOBE_NAMES, "heart", "aorta", "trachea", "vessels", *BONES)
+LEAST, THIN, LOBE = 1.0, 0.33, 0.8  # mm of path that a mask needs; of bones and devices; of lobes, which hold findings
 LETTER = ((0, -1), (0, 1), (1, 1))  # an L, in half-heights
 MARKER = 8.5  # half-height, mm
 
@@ -70,7 +75,7 @@ def scene(body: Body, findings: Sequence[Finding], devices: Sequence[str], techn
     maps = project(body, geometry, fills, haze(body, findings), vessels(body, findings))
     for finding in findings:
         if finding.kind in ("nodule", "mass"):
-            path = chords(geometry, lesion(body, finding))
+            path = np.minimum(chords(geometry, lesion(body, finding)), maps.organs[finding.lobe or finding.lung])
             maps.masses["lung"] = maps.masses["lung"] + path * np.float32((LESION - body.patient.lung) / 10)
             maps.organs[finding.name] = path
     _add_devices(body, devices, technique, maps)
@@ -131,13 +136,14 @@ def _developed(maps: Maps, whole: np.ndarray, bone: np.ndarray, technique: Techn
 
 
 def _masks(maps: Maps) -> dict[str, np.ndarray]:
-    thin = {"ribs", "clavicles", "scapulae", "spine", "sternum", "humeri"}
-    skipped = {"body", "vessels", "humeri"}
-    return {
-        name: path > (LEAST / 3 if name in thin or name not in ORGANS else LEAST)
+    """Where each organ, finding and device lies along the ray; a lung is the union of its lobes."""
+    least = dict.fromkeys(LOBE_NAMES, LOBE) | dict.fromkeys((*BONES, *DEVICES), THIN)
+    masks = {
+        name: path > np.float32(least.get(name, LEAST))
         for name, path in maps.organs.items()
-        if name not in skipped and not name.startswith("_")
+        if name not in ("body", *LOBES) and not name.startswith("_")
     }
+    return {lung: np.any([masks[lobe] for lobe in lobes], axis=0) for lung, lobes in LOBES.items()} | masks
 
 
 def _shuttered(image: np.ndarray, shutter: tuple[int, int, int, int]) -> np.ndarray:

@@ -10,31 +10,35 @@ from gen.phantom.anatomy import Patient
 from gen.phantom.geometry import Geometry
 from gen.phantom.great_vessels import spine_depth
 from gen.phantom.solids import Solid
-from gen.phantom.thorax import Thorax, bend
+from gen.phantom.thorax import SWAY, Thorax, bend
 from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
 
 SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
-DROPS = (30, 54, 74, 88, 96, 102, 106, 104, 96, 84, 58, 36)  # mm from the spine to the front end
+DROPS = (32, 60, 84, 100, 110, 116, 118, 112, 100, 86, 58, 36)  # mm from the spine to the front end
 ENDS = (148, 150, 148, 145, 142, 138, 132, 126, 119, 110, 84, 58)  # degrees around the cage from the back
 RIB_POINTS = 44
-CORTEX, SPONGY = 1.85, 0.15  # g/cm3 of bone in the walls and between them
+CORTEX = 1.85  # g/cm3 of bone in the walls
+SPONGY = {"spine": 0.20}  # and between them
+MARROW = 0.30  # in the other bones
 CLAVICLE = ((16, -50, 88), (42, -60, 92), (76, -50, 101), (112, -16, 112), (152, 6, 114))
 STERNUM = ((0, -52, 92), (0, -68, 62), (0, -84, 10), (0, -90, -50), (0, -90, -72))
 SCAPULA = ((84, 74, 104), (156, 40, 84), (120, 92, -34))  # superior angle, glenoid, inferior angle
 SCAPULAR_SPINE = ((94, 86, 76), (128, 70, 94), (166, 32, 116))
 CORACOID = ((146, 32, 96), (138, 14, 100), (132, 2, 92))
 ARM = ((170, 24, 88), (178, 22, 66), (196, 18, 10), (214, 12, -70), (240, 6, -230))
+RAISED = ((156, 6, 96), (168, -18, 132), (176, -70, 200), (180, -150, 300))  # as for a lateral view
 PLATE = 2.2  # mm
 STEEPEST = 0.30  # cosine beyond which a plate seen edge-on grows no thicker
 
 
 @dataclass(frozen=True)
 class Bone:
-    """Tubes with walls, and plates as triangles. Shapes: wall [N] mm, plates [P, 3, 3] mm."""
+    """Tubes with walls, spongy inside (g/cm3), and plates as triangles. Shapes: wall [N] mm, plates [P, 3, 3] mm."""
 
     tubes: Tubes
     wall: np.ndarray
     plates: np.ndarray
+    spongy: float
 
 
 def skeleton(thorax: Thorax) -> dict[str, Bone]:
@@ -42,16 +46,20 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
     patient = thorax.patient
     size = float(np.cbrt(np.prod(thorax.scale)))
     parts = {
-        "ribs": [(rib(thorax, number, side), 1.3) for number in range(12) for side in (-1, 1)],
-        "clavicles": [(_clavicle(patient, side, size), 2.3) for side in (-1, 1)],
+        "ribs": [(rib(thorax, number, side), 1.0) for number in range(12) for side in (-1, 1)],
+        "clavicles": [(_clavicle(patient, side, size), 2.6) for side in (-1, 1)],
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
-        "spine": [piece for level in range(-3, 14) for piece in _vertebra(patient, level)],
+        "spine": [piece for level in range(-7, 14) for piece in _vertebra(patient, level)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
-        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, side, size)],
+        "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, ARM, side, size)],
+        "raised": [piece for side in (-1, 1) for piece in _humerus(patient, _raised(patient, side), side, size)],
     }
     plates = np.stack([_mirrored(patient, SCAPULA, side) for side in (-1, 1)])
     none = np.empty((0, 3, 3))
-    return {name: _bone(pieces, size, plates if name == "scapulae" else none) for name, pieces in parts.items()}
+    return {
+        name: _bone(pieces, size, plates if name == "scapulae" else none, SPONGY.get(name, MARROW))
+        for name, pieces in parts.items()
+    }
 
 
 def rib(thorax: Thorax, number: int, side: int) -> Tubes:
@@ -60,16 +68,17 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
     angle = np.deg2rad(np.linspace(24 if number else 40, ENDS[number], RIB_POINTS))
     share = (angle - angle[0]) / (np.pi * 0.78)
     uneven = patient.rng("rib", number, side).normal(0, 1.2)
-    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**1.05) * kz
+    z = (FIRST - SPACING * number + uneven - DROPS[number] * patient.rib_slope * share**0.95) * kz
     section = thorax.section(z)
-    gap = 5.0 * thorax.scale[0]
+    gap = 3.8 * thorax.scale[0]
     wide, deep = section.outer + thorax.lung_axis + gap, np.maximum(section.depth, 22 * ky) + gap
     x = wide * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.85
     y = section.middle + deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.85
     head = np.array([[18 * thorax.scale[0], spine_depth(patient, z[:1])[0] + 10 * ky, z[0] + 2 * kz]])
     body = np.stack([x, y, z], 1)
-    points = smooth(np.concatenate([head, body[2::5], body[-1:]]), RIB_POINTS)
-    points[:, 0] = points[:, 0] * side + bend(patient, points[:, 2])
+    points = smooth(np.concatenate([head, body[3::8]]), RIB_POINTS)
+    follow = SWAY + (1 - SWAY) * np.exp(-points[:, 0] / (45 * thorax.scale[0]))
+    points[:, 0] = points[:, 0] * side + follow * bend(patient, points[:, 2])
     outward = points * [1.0, 1.0, 0.0] - [[0.0, float(section.middle.mean()), 0.0]]
     size = float(np.cbrt(np.prod(thorax.scale)))
     tall = np.linspace(5.4, 6.6, RIB_POINTS) if number else np.linspace(6.5, 9, RIB_POINTS)
@@ -81,7 +90,7 @@ def bone_paths(geometry: Geometry, bone: Bone) -> tuple[np.ndarray, np.ndarray]:
     whole = paths(geometry, bone.tubes)
     inside = paths(geometry, bone.tubes.thinner(bone.wall))
     inside = np.minimum(inside, whole)
-    mass = ((whole - inside) * CORTEX + inside * SPONGY) / 10
+    mass = ((whole - inside) * CORTEX + inside * bone.spongy) / 10
     for corners in bone.plates:
         plate = plate_path(geometry, corners)
         mass += plate * CORTEX / 10
@@ -104,10 +113,10 @@ def plate_path(geometry: Geometry, corners: np.ndarray) -> np.ndarray:
     return cover * np.float32(PLATE / max(slant, STEEPEST))
 
 
-def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray) -> Bone:
+def _bone(pieces: list[tuple[Tubes, float | np.ndarray]], size: float, plates: np.ndarray, spongy: float) -> Bone:
     tubes = joined([piece for piece, _ in pieces])
     wall = np.concatenate([np.broadcast_to(width, len(piece.start)) * size for piece, width in pieces])
-    return Bone(tubes, wall, plates)
+    return Bone(tubes, wall, plates, spongy)
 
 
 def _mirrored(patient: Patient, points: tuple, side: int) -> np.ndarray:
@@ -123,7 +132,7 @@ def _front(count: int) -> np.ndarray:
 
 def _clavicle(patient: Patient, side: int, size: float) -> Tubes:
     course = smooth(_mirrored(patient, CLAVICLE, side), 24)
-    radius = np.interp(np.linspace(0, 1, 24), (0, 0.12, 0.5, 0.85, 1), (7.5, 5.8, 4.8, 5.5, 6.5)) * size
+    radius = np.interp(np.linspace(0, 1, 24), (0, 0.12, 0.5, 0.85, 1), (9.0, 6.6, 5.6, 6.4, 7.2)) * size
     return chain(course, radius)
 
 
@@ -144,15 +153,22 @@ def _scapula(patient: Patient, side: int, size: float) -> list[Tubes]:
     ]
 
 
-def arms(patient: Patient) -> list[Solid]:
-    """The flesh of both upper arms where they hang beside the trunk."""
-    wide = (40 + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
-    ends = [_mirrored(patient, ARM, side)[[1, -1]] for side in (-1, 1)]
-    return [Solid.pointing(a * 0.6 + b * 0.4, b - a, 0.75 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
+def arms(patient: Patient, raised: bool = False) -> list[Solid]:
+    """The flesh of both upper arms where they hang beside the trunk, or are raised with the shoulders."""
+    wide = ((32 if raised else 40) + 6 * patient.muscle) * patient.stretch[0] + 0.5 * patient.fat
+    courses = [_mirrored(patient, _raised(patient, side) if raised else ARM, side) for side in (-1, 1)]
+    ends = [course[[0 if raised else 1, -1]] for course in courses]
+    return [Solid.pointing((a + b) / 2, b - a, 0.57 * float(np.linalg.norm(b - a)), wide) for a, b in ends]
 
 
-def _humerus(patient: Patient, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
-    course = _mirrored(patient, ARM, side)
+def _raised(patient: Patient, side: int) -> tuple:
+    """Nobody holds both arms alike: each turns forwards about its shoulder by some way of its own."""
+    forwards = patient.rng("arms", side).normal(0, 35)
+    return tuple((x, y - forwards * (z - 96) / 204, z) for x, y, z in RAISED)
+
+
+def _humerus(patient: Patient, arm: tuple, side: int, size: float) -> list[tuple[Tubes, float | np.ndarray]]:
+    course = _mirrored(patient, arm, side)
     shaft = chain(smooth(course[1:], 16), np.linspace(15, 11.5, 16) * size)
     steps = np.linspace(-0.96, 0.96, 9)
     head = course[0] + np.outer(steps * 23 * size, [0, 0, 1.0])
@@ -168,17 +184,21 @@ def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
     wide = 13.5 + 0.62 * max(level, 0)
     sideways = np.array([1.0, 0.0, 0.0])
 
+    beyond = np.array([middle - tall / 2, middle + tall / 2]) * kz
+    lean = np.array([np.diff(bend(patient, beyond))[0], np.diff(spine_depth(patient, beyond))[0]]) / (tall * kz)
+
     def piece(a: tuple, b: tuple, radii: tuple, wall: float) -> tuple[Tubes, float]:
         points = (np.array([a, b], dtype=float) + np.array([0, y, middle])) * patient.scale + [x, 0, 0]
+        points[:, :2] += (points[:, 2:] - middle * kz) * lean
         return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
 
-    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.5)]
+    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.7)]
     for end in (-1, 1):
         pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 0.5, wide * 0.93), 0.8))
     for side in (-1, 1):
         pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.4, 6), 0.8))
         pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
-    pieces.append(piece((0, 42, -20), (0, 42, -6), (2.4, 12), 0.5))
+    pieces.append(piece((0, 44, -24), (0, 34, -4), (3.2, 6), 0.6))
     return pieces
 
 

@@ -95,16 +95,32 @@ def chords(geometry: Geometry, parts: Sequence[Solid]) -> np.ndarray:
 
     Shapes: -> [size, size] float32, mm.
     """
-    near = np.full((geometry.size, geometry.size), np.inf, dtype=np.float32)
+    window = _shadow(geometry, parts)
+    plane, beam = geometry.slab(0.0).cut(window), geometry.axes()[0]
+    near = np.full(plane.shape, np.inf, dtype=np.float32)
     far = -near
-    plane, beam = geometry.slab(0.0), geometry.axes()[0]
     ground = np.concatenate([plane.x, plane.y]) - np.array(geometry.aim, np.float32)[:2, None]
     height = plane.z - np.float32(geometry.aim[2])
     for part in parts:
         enter, leave = _crossing(geometry, part, ground, height, beam)
         np.minimum(near, enter, out=near)
         np.maximum(far, leave, out=far)
-    return np.maximum(far - near, 0, out=np.zeros_like(far), where=far > near) * geometry.obliquity()
+    path = np.zeros((geometry.size, geometry.size), dtype=np.float32)
+    np.maximum(far - near, 0, out=path[window], where=far > near)
+    path[window] *= geometry.obliquity()[window]
+    return path
+
+
+def _shadow(geometry: Geometry, parts: Sequence[Solid]) -> tuple[slice, slice]:
+    """Rows and columns that hold the shadows of all parts."""
+    centres, reaches = np.array([part.centre for part in parts]), np.array([part.reach for part in parts])
+    closest = centres - geometry.axes()[0] * reaches[:, None]
+    spread = reaches * geometry.magnification(closest) / geometry.pixel * 1.1 + 2  # of an oblique ray too
+    edges = []
+    for ends in zip(geometry.project(centres), geometry.project(closest), strict=True):
+        low, high = np.min(ends, axis=0) - spread, np.max(ends, axis=0) + spread
+        edges.append(slice(*(int(v) for v in np.clip([low.min(), high.max() + 1], 0, geometry.size))))
+    return edges[0], edges[1]
 
 
 def _crossing(

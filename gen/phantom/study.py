@@ -12,10 +12,10 @@ from gen.data.prompts import prompt_from_row
 from gen.data.vocabulary import NO_FINDING
 from gen.errors import UserError
 from gen.phantom.anatomy import Patient, make_patient
+from gen.phantom.body import Body
 from gen.phantom.devices import DEVICES
 from gen.phantom.findings import LABELS, SIZES, Finding, draw_finding
 from gen.phantom.geometry import VIEW_ANGLES
-from gen.phantom.projection import Body
 from gen.phantom.sentences import report
 from gen.phantom.shot import Shot, take
 from gen.phantom.technique import technique
@@ -58,7 +58,7 @@ class Study:
         for finding in self.findings:
             if finding.kind == "cardiomegaly":
                 patient = patient.with_heart(finding.size)
-            if finding.kind == "atelectasis":
+            if finding.kind == "atelectasis" and not finding.lobe.endswith(("upper", "middle")):
                 lift = (RAISED, 0.0) if finding.lung == "lung_right" else (0.0, RAISED)
                 patient = replace(patient, domes=(patient.domes[0] + lift[0], patient.domes[1] + lift[1]))
         return Body(patient)

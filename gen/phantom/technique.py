@@ -50,28 +50,33 @@ def _geometry(patient: Patient, view: str, size: int, rng: np.random.Generator) 
     field = max(width * rng.uniform(1.24, 1.46), HEIGHT * kz * rng.uniform(1.18, 1.34))
     turned = float(rng.normal(0, 3.0 if portable else 1.6))
     half = HALF_WIDTH * kx if view == "LATERAL" else 105 * ky
-    aim = rng.normal(0, (7, 0, 9)) * patient.grown + [0, 0, -10 * kz]
+    spare = field - 1.26 * HEIGHT * kz  # a field too long for the lungs shows the belly rather than the head
+    low = (-24 if view == "LATERAL" else -10) * kz - (0.1 if view == "LATERAL" else 0.35) * max(spare, 0)
+    aim = rng.normal(0, (7, 0, 9)) * patient.grown + [0, 0, low]
     return Geometry(VIEW_ANGLES[view] + turned, source, half + 45, field, size, tuple(float(value) for value in aim))
 
 
 def _exposure(view: str, rng: np.random.Generator) -> Exposure:
     if view.startswith("AP"):
-        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.35, 0.7), rng.uniform(2e5, 5e5)
+        kvp, scatter, photons = rng.uniform(80, 100), rng.uniform(0.5, 1.0), rng.uniform(2e5, 5e5)
     else:
-        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.2, 0.5), rng.uniform(3e5, 9e5)
+        kvp, scatter, photons = rng.uniform(105, 125), rng.uniform(0.35, 0.8), rng.uniform(3e5, 9e5)
+    if view == "LATERAL":
+        scatter *= 0.6  # laterals are taken with a denser grid
     return Exposure(kvp=float(kvp), scatter=float(scatter), photons=float(photons), blur=float(rng.uniform(0.2, 0.7)))
 
 
 def _display(view: str, rng: np.random.Generator) -> Display:
+    low, high = ((0.06, 0.16), (0.93, 0.99)) if view == "LATERAL" else ((0.04, 0.12), (0.90, 0.99))
     return Display(
-        latitude=float(rng.uniform(0.25, 0.5)),
-        detail=float(rng.uniform(0.1, 0.6)),
-        low=0.02,
-        high=float(rng.uniform(0.84, 0.95)),
-        margin=float(rng.uniform(-0.06, 0.08) + (0.2 if view.startswith("AP") else 0)),
-        gamma=float(np.exp(rng.normal(-0.12, 0.18))),
-        toe=float(rng.uniform(0.22, 0.42)),
-        white=float(rng.uniform(0.82, 0.98)),
+        latitude=float(rng.uniform(0.18, 0.42)),
+        detail=float(rng.uniform(0.2, 0.7)),
+        low=float(rng.uniform(*low)),
+        high=float(rng.uniform(*high)),
+        margin=float(rng.uniform(0.04, 0.18) + (0.1 if view.startswith("AP") else 0)),
+        gamma=float(np.exp(rng.normal(-0.34, 0.22))),
+        toe=float(rng.uniform(0.16, 0.34)),
+        white=float(rng.uniform(0.80, 0.95)),
     )
 
 

@@ -14,21 +14,22 @@ from gen.phantom.great_vessels import heart_parts, mediastinum_parts, spine_dept
 from gen.phantom.solids import Cluster, blended, nearest
 
 OUTSIDE = 40.0  # mm, what a field says far from its organ
-CORNERS = 0.42  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section
+CORNERS, MEDIAL = 0.42, 0.3  # 0 an ellipse, 1 a rectangle: the rib cage's cross-section outwards and inwards
 # the pleural cavity from the apex (0) to the costophrenic angle (1), in reference half-widths and half-depths
 LEVELS = (-0.01, 0.0, 0.02, 0.06, 0.13, 0.24, 0.38, 0.55, 0.75, 1.0, 1.3)
-OUTER = (0.0, 0.02, 0.12, 0.23, 0.36, 0.50, 0.60, 0.66, 0.69, 0.70, 0.66)  # beyond the lung's own axis
+OUTER = (0.0, 0.03, 0.16, 0.29, 0.43, 0.56, 0.645, 0.685, 0.69, 0.675, 0.63)  # beyond the lung's own axis
 INNER = (0.0, 0.02, 0.11, 0.18, 0.25, 0.29, 0.30, 0.30, 0.30, 0.30, 0.30)  # from that axis to the middle
 DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
 FINE = np.linspace(LEVELS[0], LEVELS[-1], 263)
+SWAY = 0.25  # share of the spine's sideways bend that the rib cage's walls follow
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
-BODY_WIDTH = (156, 156, 157, 159, 163, 170, 180, 186, 182, 160, 112, 74, 60, 60)
-BODY_DEPTH = (108, 109, 109, 108, 106, 103, 96, 88, 80, 74, 68, 64, 60, 58)
+BODY_WIDTH = (156, 156, 157, 159, 163, 170, 180, 186, 182, 160, 112, 72, 56, 54)
+BODY_DEPTH = (112, 114, 115, 114, 112, 108, 102, 95, 88, 81, 71, 61, 54, 54)
 ARMS_UP = (156, 156, 157, 158, 158, 156, 150, 140, 126, 108, 86, 70, 60, 60)  # half-width with the arms raised
-BODY_MIDDLE = (0, 0, 0, 1, 3, 6, 10, 13, 15, 17, 18, 18, 16, 14)
+BODY_MIDDLE = (0, 4, 6, 8, 11, 14, 17, 19, 20, 19, 16, 11, 3, -8)
 
 
 class Thorax:
@@ -66,24 +67,26 @@ class Thorax:
 
     def cage(self, slab: Slab, side: int, section: SimpleNamespace) -> np.ndarray:
         """Field of the pleural cavity of a side (1 left, -1 right), without diaphragm and mediastinum."""
-        across = side * slab.x - self.lung_axis
+        across = side * (slab.x - np.float32(SWAY) * bend(self.patient, slab.z)) - self.lung_axis
         width = np.where(across > 0, 1 / np.maximum(section.outer, 1), 1 / np.maximum(section.inner, 1))
         u = (across * width) ** 2
         v = ((slab.y - section.middle) / np.maximum(section.depth, 1)) ** 2
-        return (np.sqrt(np.maximum(u + v - CORNERS * u * v, u * 0.5)) - 1) * np.minimum(section.depth, 60)
+        corners = np.where(across > 0, np.float32(CORNERS), np.float32(MEDIAL))
+        return (np.sqrt(np.maximum(u + v - corners * u * v, u * 0.5)) - 1) * np.minimum(section.depth, 60)
 
     def dome(self, slab: Slab, side: int) -> np.ndarray:
         """Height of a hemidiaphragm (1 left, -1 right) over x and y, mm."""
         kx, ky, kz = self.scale
         lift, peak = (self.lift["left"], -106) if side > 0 else (self.lift["right"], -94)
-        u = (slab.x - side * 60 * kx) / (86 * kx)
-        v = (slab.y + 8 * ky) / (106 * ky)
-        u2, v2 = u * u, v * v
-        rise = np.sqrt(np.maximum(1 - u2 - v2 + 0.25 * u2 * v2, 0))
+        u, v = (side * slab.x / kx - 62), (slab.y / ky + 16)
+        u = np.where(u < 0, u / 140, u / 88)  # it comes down to the side and the back, little to the front and middle
+        v = np.where(v < 0, v / 165, v / 118)
+        square = u * u + v * v
+        rise = 1 - square * np.sqrt(square)
         waves = 1.8 * kx * np.sin(slab.x / (17 * kx) + self.patient.seed % 7)
         base = (peak - 62) * kz
         side_dome = base + (62 * kz + lift) * rise + waves * rise
-        u, v = (slab.x - 8 * kx) / (80 * kx), (slab.y + 22 * ky) / (88 * ky)
+        u, v = (slab.x - 8 * kx) / (86 * kx), (slab.y + 24 * ky) / (92 * ky)
         centre = base + 58 * kz * np.sqrt(np.maximum(1 - u * u - v * v, 0))
         return np.maximum(side_dome, centre)
 
@@ -112,7 +115,7 @@ class Thorax:
         up = np.where(rise > 0, rise / (88 * kz), rise / ((26 + 0.34 * size) * kz))
         # round below, fading upwards
         shape = np.maximum(1 - across * across - up * up, 0)
-        bulge = size * shape ** (0.7 + 0.7 * np.clip(rise / (30 * kz), -0.4, 1)).astype(np.float32)
+        bulge = size * shape ** (0.8 + 0.6 * np.clip(rise / (30 * kz), -0.4, 1)).astype(np.float32)
         u = (slab.x / width.astype(np.float32)) ** 2
         skin = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u, 0) / np.maximum(1 - 0.4 * u, 0.1))
         return np.where(bulge > 0, -(y + skin + bulge) * np.float32(0.8), np.float32(OUTSIDE))
@@ -134,17 +137,31 @@ class Thorax:
     def _spine(self, slab: Slab) -> np.ndarray:
         kx, ky, _ = self.scale
         depth = spine_depth(self.patient, slab.z).astype(np.float32)
-        u, v = (slab.x - bend(self.patient, slab.z)) / (18 * kx), (slab.y - depth - 4 * ky) / (24 * ky)
-        return (np.sqrt(u * u + v * v) - 1) * np.float32(22 * kx)
+        # muscles and rib heads beside it: the lungs' inner border slants away from it to the back
+        wide = 17 * kx + np.float32(0.7 * kx / ky) * np.clip(slab.y - depth + 4 * ky, 0, 45 * ky)
+        u, v = (slab.x - bend(self.patient, slab.z)) / wide, (slab.y - depth - 10 * ky) / (34 * ky)
+        return (np.sqrt(u * u + v * v) - 1) * np.float32(24 * kx)
 
     def lungs(self, slab: Slab, between: np.ndarray) -> dict[str, np.ndarray]:
-        """Fields of the right and left pleural cavity."""
-        section = self.section(slab.z)
+        """Fields of the right and left pleural cavity, worked out only where the chest lies."""
         fields = {}
         for name, side in (("lung_right", -1), ("lung_left", 1)):
-            field = np.maximum(self.cage(slab, side, section), (self.dome(slab, side) - slab.z) * np.float32(0.7))
-            fields[name] = np.maximum(field, -between, out=field)
+            window = self._half(slab, side)
+            part = slab.cut(window)
+            inside = np.maximum(
+                self.cage(part, side, self.section(part.z)), (self.dome(part, side) - part.z) * np.float32(0.7)
+            )
+            fields[name] = np.full(slab.shape, OUTSIDE, dtype=np.float32)
+            np.maximum(inside, -between[window], out=fields[name][window])
         return fields
+
+    def _half(self, slab: Slab, side: int) -> tuple[slice, slice]:
+        """Rows and columns of a plane where a lung may lie."""
+        kx, ky, kz = self.scale
+        centre = np.array([[side * 0.48 * HALF_WIDTH * kx, 0.0, (APEX - HEIGHT / 2) * kz]])
+        reach = np.array([[0.56 * HALF_WIDTH * kx, 1.15 * HALF_DEPTH * ky, 0.57 * HEIGHT * kz]])
+        top, bottom, left, right = (int(limit[0]) for limit in slab.windows(centre, reach))
+        return slice(top, max(bottom, top)), slice(left, max(right, left))
 
 
 def _outline(table: tuple[int, ...], level: np.ndarray) -> np.ndarray:
@@ -168,5 +185,8 @@ def _squircle(x: np.ndarray, y: np.ndarray, width: np.ndarray, depth: np.ndarray
 
 
 def bend(patient: Patient, z: np.ndarray) -> np.ndarray:
-    """Sideways course of the spine, mm. Shapes: [...] -> [...]."""
-    return np.asarray(patient.scoliosis * np.sin(z / (60 * patient.scale[2])), dtype=np.float32)
+    """Sideways course of the spine, mm: a long bow and a shorter one against it. Shapes: [...] -> [...]."""
+    height, turn = z / patient.scale[2], patient.seed % 13
+    return np.asarray(
+        patient.scoliosis * (np.sin(height / 75 + turn) - 0.35 * np.sin(height / 38 + turn)), dtype=np.float32
+    )

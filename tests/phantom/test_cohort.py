@@ -62,7 +62,7 @@ def test_follow_ups_have_events_and_findings(run, tmp_path):
     events = pd.read_parquet(tmp_path / "a" / "events.parquet")
     assert list(events.columns) == ["patient_id", "hour", "code", "value", "unit"]
     findings = pd.read_parquet(tmp_path / "a" / "findings.parquet")
-    assert {"kind", "size", "unit", "side", "x", "pixels"} <= set(findings.columns)
+    assert {"kind", "size", "unit", "side", "lobe", "x", "pixels"} <= set(findings.columns)
 
 
 def test_plans_give_a_patient_the_same_seed_whatever_their_number():
@@ -120,3 +120,19 @@ def test_check_against_real_images(run, tmp_path):
     code, _, err = run("phantom-check", "--real", tmp_path / "few.csv", "--out", out)
     assert code == 2 and "at least 20" in err
     assert run("phantom-check", "--real", tmp_path / "real.csv", "--out", tmp_path / "plot.txt")[0] == 2
+    code, _, err = run("phantom-check", "--real", tmp_path / "real.csv", "--split", "test", "--out", out)
+    assert code == 2 and "0 frontal radiographs of split test" in err
+
+
+def test_a_contact_sheet_shows_only_what_may_ship(run, tmp_path):
+    for k, grey in enumerate((0, 200, 100)):
+        Image.fromarray(np.full((40, 40), grey, np.uint8)).save(tmp_path / f"{k}.png")
+    table = pd.DataFrame({"image": ["0.png", "1.png", "2.png"], "patient_id": range(3), "split": "train"})
+    table.assign(source=["a", "a", "b"], may_ship=[False, True, True]).to_csv(tmp_path / "real.csv", index=False)
+    command = ("phantom-sheet", "--real", tmp_path / "real.csv", "--size", 32, "--rows", 1, "--source", "a")
+    assert run(*command, "--columns", 1, "--out", tmp_path / "sheet.png")[0] == 0
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (32, 32 + 8 + 32) and (sheet[:, :32] == 200).all() and np.ptp(sheet[:, 40:]) > 50
+    code, _, err = run(*command, "--columns", 2, "--out", tmp_path / "more.png")
+    assert code == 2 and "1 frontal radiographs of source a that may ship, at least 2" in err
+    assert not (tmp_path / "more.png").exists()

@@ -104,3 +104,8 @@ def test_display_is_linear_before_its_curve_and_monotone_in_it():
     assert np.allclose(processed(a + b, display), processed(a, display) + processed(b, display), atol=1e-5)
     curve = shown(np.linspace(-1, 2, 200)[None], (0.0, 1.0), display)[0]
     assert np.all(np.diff(curve) >= 0) and curve[0] == 0 and curve[-1] == pytest.approx(display.white)
+
+
+def test_open_air_scatters_nothing():
+    exposure = Exposure(scatter=0.5, blur=0)
+    assert np.allclose(detected(np.ones((64, 64), np.float32), exposure, 1.0), 1)

@@ -4,11 +4,12 @@ import pytest
 from gen.data.prompts import normalise_findings, parse_prompt
 from gen.errors import UserError
 from gen.phantom.anatomy import growth, make_patient
+from gen.phantom.body import GROUND_VOLUME
 from gen.phantom.devices import DEVICES
-from gen.phantom.findings import LABELS, SIZES, Finding, fill
+from gen.phantom.findings import LABELS, SIZES, Finding
 from gen.phantom.geometry import Slab
-from gen.phantom.projection import GROUND_VOLUME
-from gen.phantom.shot import scene
+from gen.phantom.regions import fill
+from gen.phantom.shot import BONES, scene
 from gen.phantom.study import Study, make_study
 from gen.phantom.technique import technique
 
@@ -57,7 +58,7 @@ def test_lungs_are_dark_and_the_abdomen_is_bright(shot):
 def test_soft_and_bone_add_up_to_the_radiograph(healthy):
     shot = healthy.shoot("PA", SMALL)
     assert np.allclose(shot.soft_attenuation + shot.bone_attenuation, shot.attenuation, atol=1e-5)
-    bones = np.any([shot.masks[name] for name in ("ribs", "clavicles", "spine", "scapulae")], axis=0)
+    bones = np.any([shot.masks[name] for name in BONES], axis=0)
     # scatter carries a little of the bones' shadow everywhere
     assert shot.bone_attenuation[bones].mean() > 5 * abs(shot.bone_attenuation[~bones].mean())
     assert shot.bone.max() == 1 and 0 <= shot.soft.min() and shot.soft.max() <= 1
