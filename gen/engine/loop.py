@@ -134,7 +134,7 @@ class Loop:
         if self.main and (figures := metrics.rewind(self.run / "metrics.jsonl", self.progress["step"])) is not None:
             self._validated = (self.progress["step"], figures)
         preemption = Preemption()
-        bar = tqdm(total=self.config.steps, initial=self.progress["step"], disable=not self.main, unit="step")
+        bar = self._bar()
         try:
             while self.fraction() < 1:
                 self._advance(batches, bar)
@@ -149,13 +149,20 @@ class Loop:
         self._finish()
         return self.run / "export"
 
+    def _bar(self) -> tqdm:
+        """Progress in steps, or in seconds where the clock decides."""
+        if self.config.minutes is None:
+            return tqdm(total=self.config.steps, initial=self.progress["step"], disable=not self.main, unit="step")
+        limit, spent = round(60 * self.config.minutes), int(self.progress["seconds"])
+        return tqdm(total=limit, initial=min(spent, limit), disable=not self.main, unit="s")
+
     def _advance(self, batches: Iterator[dict], bar: tqdm) -> None:
         began = time.perf_counter()
         losses = self.step(batches)
         self.progress["step"] += 1
         self.progress["seconds"] += time.perf_counter() - began
         step = self.progress["step"]
-        bar.update()
+        bar.update(1 if self.config.minutes is None else min(int(self.progress["seconds"]), bar.total) - bar.n)
         if step % self.config.log_every == 0:
             self._log(losses, bar)
         if step % self.config.checkpoint_every == 0:
@@ -185,7 +192,7 @@ class Loop:
         line |= {"seconds": round(self.progress["seconds"], 3)}
         metrics.append(self.run / "metrics.jsonl", line)
         self.accelerator.log(line, step=self.progress["step"])
-        bar.set_postfix(loss=f"{line['loss']:.4f}")
+        bar.set_postfix(step=self.progress["step"], loss=f"{line['loss']:.4f}")
 
     def _save(self) -> None:
         self.check_finite()
