@@ -5,7 +5,7 @@
 | `images/1.png` | a file |
 | `s3://bucket/1.png` | a file at any fsspec URL (extra [data]) |
 | `FILE#OFFSET+LENGTH/NAME` | a part of a file: a member of a tar, a value of an Arrow file |
-| `FILE#OFFSET+LENGTH:CODEC:SIZE:START+LENGTH/NAME` | a part of a compressed block of SIZE bytes: a value of a Parquet page |
+| `FILE#OFFSET+LENGTH:CODEC:SIZE:START+LENGTH/NAME` | a part of a block that unpacks to SIZE bytes: of a Parquet page |
 
 FILE is itself a path or a URL. NAME, which has no slash, says what the part is called and, by its suffix, what it is.
 A part is read by one seek, or one ranged request: any row of any shard costs the same, so shards are shuffled, divided
