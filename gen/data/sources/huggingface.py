@@ -37,7 +37,8 @@ def read(places: Sequence[str], columns: Mapping[str, str]) -> Tables:
     """
     shards = [shard for place in places for shard in _shards(place)]
     rejected: list[tuple[str, str]] = []
-    tables = [_rows(shard, columns, rejected) for shard in tqdm(shards, desc="shards", unit="", disable=None)]
+    named = list(zip(shards, _titles(shards), strict=True))
+    tables = [_rows(*one, columns, rejected) for one in tqdm(named, desc="shards", unit="", disable=None)]
     table = pd.concat(tables, ignore_index=True).fillna("")
     if table.empty:
         reason = f" (first row left out: {': '.join(rejected[0])})" if rejected else ""
@@ -72,7 +73,16 @@ def _from_hub(name: str) -> list[str]:
     return [os.path.abspath(file["filename"]) for dataset in parts for file in dataset.cache_files]
 
 
-def _rows(shard: str, columns: Mapping[str, str], rejected: list[tuple[str, str]]) -> pd.DataFrame:
+def _titles(shards: Sequence[str]) -> list[str]:
+    """A name of its own for each shard: its file's, with its folder's where files share one."""
+    paths = [PurePosixPath(shard) for shard in shards]
+    for titles in ([path.stem for path in paths], [f"{path.parent.name}-{path.stem}" for path in paths]):
+        if len(set(titles)) == len(titles):
+            return titles
+    return [f"{number}-{path.stem}" for number, path in enumerate(paths)]
+
+
+def _rows(shard: str, title: str, columns: Mapping[str, str], rejected: list[tuple[str, str]]) -> pd.DataFrame:
     try:
         read_shard = _parquet if shard.lower().endswith(".parquet") else _arrow
         schema, table, column, places = read_shard(shard, columns.get("image", ""))
@@ -83,8 +93,7 @@ def _rows(shard: str, columns: Mapping[str, str], rejected: list[tuple[str, str]
     raw = _as_text(table, schema, column, len(places))
     others = {target: name for target, name in columns.items() if target != "image"}
     rows = renamed(shard, raw, others).drop(columns="image", errors="ignore")
-    stem = PurePosixPath(shard).stem
-    names = [f"{stem}-{row:06d}" for row in range(len(places))]
+    names = [f"{title}-{row:06d}" for row in range(len(places))]
     images = [_address(shard, row, names[row], place, rejected) for row, place in enumerate(places)]
     rows = rows.reset_index(drop=True).assign(image=images, name=names, shard=shard)
     return rows.loc[rows["image"] != ""]
@@ -175,12 +184,14 @@ def _parquet(shard: str, wanted: str) -> tuple[pa.Schema, pa.Table, str, list[tu
         schema = table.schema_arrow
         column = _image_column(schema, wanted, shard)
         kind = schema.field(column).type
-        leaf = f"{column}.bytes" if pa.types.is_struct(kind) else column
+        leaf, held = (f"{column}.bytes", kind.field("bytes").type) if pa.types.is_struct(kind) else (column, kind)
         others = [name for name in schema.names if name != column]
         rest = table.read(columns=others)
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return schema, rest, column, [(b"", None, path) for path in table.read([column])[column].to_pylist()]
         paths = _paths(table, column) if pa.types.is_struct(kind) else [""] * table.metadata.num_rows
+        if pa.types.is_null(held):
+            return schema, rest, column, [(b"", None, path) for path in paths]
         found = list(_parquet_places(table.metadata, table.schema, leaf, file))
     return schema, rest, column, [(*place, path) for place, path in zip(found, paths, strict=True)]
 
@@ -228,6 +239,9 @@ def _arrow_places(chunk: pa.Array, whole: pa.Buffer) -> Iterator[tuple]:
     is_struct = pa.types.is_struct(kind)
     data = chunk.field("bytes") if is_struct else chunk
     paths = chunk.field("path").to_pylist() if is_struct else [""] * len(chunk)
+    if pa.types.is_null(data.type):
+        yield from ((b"", None, path) for path in paths)
+        return
     present = pa.compute.is_valid(data).to_pylist()
     _, ends, block = data.buffers()
     width = 8 if pa.types.is_large_binary(data.type) else 4

@@ -184,9 +184,7 @@ def _image(sample: Sample, wanted: str, shard: str, rejected: list[tuple[str, st
     ending = wanted or min(sample.images, key=lambda ending: ending.count("."), default="")
     if ending not in sample.images:
         have = ", ".join(sample.images) or "none"
-        rejected.append(
-            (f"{shard}#{sample.key}", f"no image {wanted and f'with the ending {wanted} '}(images: {have})")
-        )
+        rejected.append((f"{shard}#{sample.key}", f"no image {wanted!r} (images: {have})" if wanted else "no image"))
     return sample.images.get(ending, "")
 
 
