@@ -6,27 +6,24 @@ file, or to the file at `path` where there are none. All other columns of text, 
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from gen.data.addresses import is_url, packed_part, part, read_bytes
+from gen.data.addresses import is_url, packed_part, part
 from gen.data.images import IMAGE_SUFFIXES
-from gen.data.parquet_pages import values
 from gen.data.sources.adapter import Tables
+from gen.data.sources.columnar import Place, arrow, features_of, parquet
 from gen.data.sources.mapping import as_text, completed, renamed
-from gen.data.sources.shards import HEAD, listed, opened, split_of, suffix_of
+from gen.data.sources.shards import listed, split_of, suffix_of
 from gen.errors import UserError
 
 SUFFIXES = (".parquet", ".arrow")
-IMAGE_NAMES = ("image", "img", "png", "jpg", "jpeg", "pixels", "dicom")
-Place = tuple[bytes, tuple | None]  # first bytes of a value, and what makes its address together with a name
 
 
 def read(places: Sequence[str], columns: Mapping[str, str]) -> Tables:
@@ -84,7 +81,7 @@ def _titles(shards: Sequence[str]) -> list[str]:
 
 def _rows(shard: str, title: str, columns: Mapping[str, str], rejected: list[tuple[str, str]]) -> pd.DataFrame:
     try:
-        read_shard = _parquet if shard.lower().endswith(".parquet") else _arrow
+        read_shard = parquet if shard.lower().endswith(".parquet") else arrow
         schema, table, column, places = read_shard(shard, columns.get("image", ""))
     except (OSError, ValueError, KeyError, IndexError, struct.error, pa.ArrowException) as error:
         if isinstance(error, UserError):
@@ -99,25 +96,23 @@ def _rows(shard: str, title: str, columns: Mapping[str, str], rejected: list[tup
     return rows.loc[rows["image"] != ""]
 
 
-def _address(shard: str, row: int, name: str, place: tuple, rejected: list[tuple[str, str]]) -> str:
+def _address(shard: str, row: int, name: str, place: Place, rejected: list[tuple[str, str]]) -> str:
     """The address of one row's image, empty (and the reason told) where it has none."""
-    head, where, path = place
-    given = PurePosixPath(path or "")
-    if where is None:
-        reason = _astray(given, shard) if path else "no image"
+    given = PurePosixPath(place.path)
+    if place.span is None:
+        reason = _astray(given, shard) if place.path else "no image"
         if not reason:
-            return path if is_url(path) else os.path.join(os.path.dirname(shard), path)
+            return place.path if is_url(place.path) else os.path.join(os.path.dirname(shard), place.path)
         rejected.append((f"{shard}#row={row}", reason))
         return ""
-    suffix = suffix_of(head) or (given.suffix.lower() if given.suffix.lower() in (".dcm", ".dicom") else "")
+    suffix = suffix_of(place.head) or (given.suffix.lower() if given.suffix.lower() in (".dcm", ".dicom") else "")
     if not suffix:
         rejected.append((f"{shard}#row={row}", "bytes that are no image"))
         return ""
     title = given.stem if given.suffix.lower() in IMAGE_SUFFIXES else name
-    block, packing = where
-    if packing:
-        return packed_part(shard, block, *packing, f"{title}{suffix}")
-    return part(shard, *block, f"{title}{suffix}")
+    if place.packing:
+        return packed_part(shard, place.span, *place.packing, f"{title}{suffix}")
+    return part(shard, *place.span, f"{title}{suffix}")
 
 
 def _astray(path: PurePosixPath, shard: str) -> str:
@@ -126,36 +121,9 @@ def _astray(path: PurePosixPath, shard: str) -> str:
     return "its path leads out of the data set" if astray else ""
 
 
-def _image_column(schema: pa.Schema, wanted: str, shard: str) -> str:
-    """The column asked for, or the one that the data set's features or its own shape call an image."""
-    features = _features(schema)
-    by_feature = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
-    by_shape = [field.name for field in schema if _is_image(field.type)]
-    by_name = [name for name in schema.names if name.lower() in IMAGE_NAMES]
-    for found in ([wanted] if wanted else [], by_feature, by_shape, by_name):
-        if found and found[0] in schema.names:
-            return found[0]
-    have = ", ".join(schema.names)
-    raise UserError(f"{shard}: no image column {wanted!r} (found: {have}); name it with --map image=COLUMN")
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}
-
-
-def _features(schema: pa.Schema) -> dict:
-    """What `datasets` writes about the columns, empty for other writers."""
-    try:
-        written = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = written.get("info", {}).get("features") or {}
-        return {name: feature if isinstance(feature, dict) else {} for name, feature in features.items()}
-    except (ValueError, AttributeError):
-        return {}
-
-
 def _as_text(table: pa.Table, schema: pa.Schema, image: str, rows: int) -> pd.DataFrame:
     """Columns of plain values and lists as text; numbers of a ClassLabel by their names."""
-    features, columns = _features(schema), {}
+    features, columns = features_of(schema), {}
     for field in table.schema:
         if field.name == image or pa.types.is_struct(field.type) or pa.types.is_large_binary(field.type):
             continue
@@ -173,85 +141,3 @@ def _named(value: object, names: Sequence[str] | None) -> object:
     if isinstance(value, list):
         return [_named(one, names) for one in value]
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else ""
-
-
-def _parquet(shard: str, wanted: str) -> tuple[pa.Schema, pa.Table, str, list[tuple]]:
-    """Schema, all columns but the image's bytes, the image column, and for each row (head, place, path)."""
-    import pyarrow.parquet as pq
-
-    with opened(shard) as file:
-        table = pq.ParquetFile(file)
-        schema = table.schema_arrow
-        column = _image_column(schema, wanted, shard)
-        kind = schema.field(column).type
-        leaf, held = (f"{column}.bytes", kind.field("bytes").type) if pa.types.is_struct(kind) else (column, kind)
-        others = [name for name in schema.names if name != column]
-        rest = table.read(columns=others)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return schema, rest, column, [(b"", None, path) for path in table.read([column])[column].to_pylist()]
-        paths = _paths(table, column) if pa.types.is_struct(kind) else [""] * table.metadata.num_rows
-        if pa.types.is_null(held):
-            return schema, rest, column, [(b"", None, path) for path in paths]
-        found = list(_parquet_places(table.metadata, table.schema, leaf, file))
-    return schema, rest, column, [(*place, path) for place, path in zip(found, paths, strict=True)]
-
-
-def _paths(table, column: str) -> list[str]:
-    read = table.read(columns=[f"{column}.path"])[column].combine_chunks()
-    return [(row or {}).get("path") or "" for row in read.to_pylist()]
-
-
-def _parquet_places(metadata, schema, leaf: str, file) -> Iterator[Place]:
-    number = [schema.column(i).path for i in range(len(schema))].index(leaf)
-    described = schema.column(number)
-    if described.max_repetition_level or described.physical_type != "BYTE_ARRAY":
-        raise ValueError(f"column {leaf} holds {described.physical_type}, not one image a row")
-    for group in range(metadata.num_row_groups):
-        chunk = metadata.row_group(group).column(number)
-        for value in values(file, chunk, described.max_definition_level):
-            if value is None:
-                yield b"", None
-            elif value.block.codec:
-                packing = (value.block.codec, len(value.block.data), value.inner)
-                yield value.head(HEAD), (value.block.span, packing)
-            else:
-                yield value.head(HEAD), ((value.block.span[0] + value.inner[0], value.inner[1]), None)
-
-
-def _arrow(shard: str, wanted: str) -> tuple[pa.Schema, pa.Table, str, list[tuple]]:
-    """As `_parquet`, of an Arrow stream or file, whose values lie in it as they are."""
-    whole = pa.py_buffer(read_bytes(shard)) if is_url(shard) else pa.memory_map(shard).read_buffer()
-    try:
-        table = pa.ipc.open_stream(whole).read_all()
-    except pa.ArrowInvalid:
-        table = pa.ipc.open_file(whole).read_all()
-    column = _image_column(table.schema, wanted, shard)
-    rest = table.drop_columns([column])
-    places = [place for chunk in table[column].chunks for place in _arrow_places(chunk, whole)]
-    return table.schema, rest, column, places
-
-
-def _arrow_places(chunk: pa.Array, whole: pa.Buffer) -> Iterator[tuple]:
-    kind = chunk.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        yield from ((b"", None, path) for path in chunk.to_pylist())
-        return
-    is_struct = pa.types.is_struct(kind)
-    data = chunk.field("bytes") if is_struct else chunk
-    paths = chunk.field("path").to_pylist() if is_struct else [""] * len(chunk)
-    if pa.types.is_null(data.type):
-        yield from ((b"", None, path) for path in paths)
-        return
-    present = pa.compute.is_valid(data).to_pylist()
-    _, ends, block = data.buffers()
-    width = 8 if pa.types.is_large_binary(data.type) else 4
-    places = memoryview(ends).cast("q" if width == 8 else "i")
-    for row, path in enumerate(paths):
-        if not present[row]:
-            yield b"", None, path
-            continue
-        start, end = places[data.offset + row], places[data.offset + row + 1]
-        offset = block.address - whole.address + start
-        if not 0 <= offset <= offset + end - start <= whole.size:
-            raise ValueError("its buffers are compressed; save it again with datasets.save_to_disk")
-        yield memoryview(block)[start : min(end, start + HEAD)].tobytes(), ((offset, end - start), None), path
