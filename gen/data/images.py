@@ -25,7 +25,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     """One radiograph as brightness, bright bone. Shapes: -> [H, W] float32 in 0..1.
 
-    `path` is any address of `gen.data.addresses`. With `for_size` an 8-bit grey file stays uint8, and a JPEG more than
+    `path` is any address of `gen.data.addresses`. With `for_size` an 8-bit grey image stays uint8, and a JPEG more than
     four times as large is decoded at a half, a quarter or an eighth of its size: faster, where it will be shrunk to
     that size anyway.
     Errors: UserError naming the file where it is missing, truncated or no image.
@@ -36,7 +36,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     if suffix in DICOM_SUFFIXES:
         from gen.data.dicom import decode_dicom
 
-        return decode_dicom(data, address)
+        return decode_dicom(data, address, keep_bytes=for_size is not None)
     if suffix == RAW_SUFFIX:
         return _raw(data, address)
     try:
