@@ -21,11 +21,11 @@ LANES = 4  # pixels of a row that torch filters at once, as the channels of one
 
 def resample(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Lanczos; values may overshoot beside sharp edges. Shapes: [H, W] -> [*shape] float32."""
-    pixels = np.asarray(array, dtype=np.float32)
+    pixels: np.ndarray = np.asarray(array, dtype=np.float32)
     if pixels.shape[0] != shape[0]:
-        pixels = _lanczos(pixels.shape[0], shape[0]) @ pixels
+        pixels = np.asarray(_lanczos(pixels.shape[0], shape[0]) @ pixels)
     if pixels.shape[1] != shape[1]:
-        pixels = (_lanczos(pixels.shape[1], shape[1]) @ np.ascontiguousarray(pixels.T)).T
+        pixels = np.asarray(_lanczos(pixels.shape[1], shape[1]) @ np.ascontiguousarray(pixels.T)).T
     return np.ascontiguousarray(pixels)
 
 

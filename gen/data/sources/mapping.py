@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -59,7 +60,7 @@ def renamed(name: object, raw: pd.DataFrame, columns: Mapping[str, str]) -> pd.D
 
 def as_text(value: object) -> str:
     """A value as an index's text: nothing for null, 1 and 0 for flags, lists joined by ";"."""
-    if value is None or value != value:  # null and NaN
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return str(int(value))
