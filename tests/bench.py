@@ -71,16 +71,18 @@ class Fixed(Learner):
         """Nothing is kept."""
 
 
-def interleaved(ours: Callable, theirs: Callable, pairs: int = PAIRS) -> float:
+def interleaved(
+    ours: Callable, theirs: Callable, pairs: int = PAIRS, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Median ratio of neighbours in time, so that a machine that is busy now and then troubles both alike."""
     ratios = []
     for number in range(pairs + 1):
         order = (ours, theirs) if number % 2 else (theirs, ours)
         spent = {}
         for work in order:
-            began = time.perf_counter()
+            began = clock()
             work()
-            spent[work] = time.perf_counter() - began
+            spent[work] = clock() - began
         ratios.append(spent[ours] / spent[theirs])
     return statistics.median(ratios[1:])  # the first pair warms up
 

@@ -5,29 +5,43 @@ Files, an index of a million rows and a moments store are made up in a temporary
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import resource
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydicom
 import torch
 from bench import Row, interleaved, report
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import resize
 
-from gen.data.dataset import CXRDataset, StepBatches, collate, make_dataset
+from gen.data.building import build_index
+from gen.data.dataset import CXRDataset, StepBatches, collate, load_rows
+from gen.data.dicom_pixels import FASTEST
 from gen.data.images import prepare
 from gen.data.moments import MomentsStore, image_keys
 from gen.schema import DataConfig
 
 ROWS, IMAGES, SIDE = 1_000_000, 2000, 256
 MOMENTS = (1, 64, 16, 16)  # of the shipped codec
-SIZES = {"jpg": (512, 420), "png": (1024, 1024), "large jpg": (3056, 2544)}  # of ours, NIH's and MIMIC-CXR-JPG's kind
+# pixels of ours, NIH's and MIMIC-CXR-JPG's kind, and grain in grey levels
+SIZES = {"jpg": ((512, 420), 0.0), "png": ((1024, 1024), 0.0), "large jpg": ((3056, 2544), 0.0)}
+SIZES |= {"grainy jpg": ((512, 420), 2.0), "grainy png": ((1024, 1024), 2.0)}
+SYNTAXES = {"JPEG": (pydicom.uid.JPEGBaseline8Bit, 8), "JPEG lossless": (pydicom.uid.JPEGLosslessSV1, 12)}
+SYNTAXES |= {"JPEG-LS": (pydicom.uid.JPEGLSLossless, 12), "JPEG 2000": (pydicom.uid.JPEG2000Lossless, 12)}
+SYNTAXES |= {"RLE": (pydicom.uid.RLELossless, 12)}
 
 
 def million(folder: Path) -> Path:
@@ -47,13 +61,20 @@ def million(folder: Path) -> Path:
 
 
 def first_batch(index: Path, answer) -> None:
-    """In a process of its own: seconds to the first shuffled batch of frontal effusions, and the memory they hold."""
+    """In a process of its own: processor seconds to the first shuffled batch of frontal effusions, and their memory."""
     before = resident()
-    began = time.perf_counter()
-    dataset = make_dataset(DataConfig(index=index, resolution=SIDE), "train", 0)
+    began = time.process_time()
+    rows = load_rows(DataConfig(index=index, resolution=SIDE), "train")
+    rows = rows[rows["view"].isin(["PA", "AP"]) & rows["findings"].str.contains("Pleural Effusion")]
+    dataset = CXRDataset(rows, SIDE)
     batches = iter(StepBatches(len(dataset), 64, 0))
     chosen = [dataset.records[row] for row, _ in next(batches)]
-    answer.put((time.perf_counter() - began, (resident() - before) / 1e9, len(chosen)))
+    seconds, kept = time.process_time() - began, len(rows)
+    assert {record["view"] for record in chosen} == {"PA", "AP"}
+    del rows
+    pa.default_memory_pool().release_unused()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    answer.put((seconds, (resident() - before) / 1e9, (peak - before) / 1e9, kept))
 
 
 def resident() -> int:
@@ -69,10 +90,11 @@ def index_of_a_million() -> Iterator[Row]:
         answer = context.Queue()
         process = context.Process(target=first_batch, args=(index, answer))
         process.start()
-        seconds, memory, _ = answer.get()
+        seconds, memory, peak, kept = answer.get()
         process.join()
-    yield "1 M rows: seconds to the first batch", seconds, 5.0
-    yield "1 M rows: GB that the data set holds", memory, 1.0
+    print(f"1 M rows, filtered by split, view and label: {kept:,} left; at most {peak:.2f} GB on the way", flush=True)
+    yield "1 M rows: processor seconds to the first batch", seconds, 5.0
+    yield "1 M rows: GB resident with the data set", memory, 1.0
 
 
 def store_of_moments(folder: Path) -> CXRDataset:
@@ -119,28 +141,104 @@ def cached_samples() -> Iterator[Row]:
     yield "cached: seconds for 20,000 samples", 20_000 / rate, 1.0
 
 
-def decoding() -> Iterator[Row]:
-    """File to model input against Pillow alone and torchvision alone."""
+def radiograph(size: tuple[int, int], grain: float) -> np.ndarray:
+    """Smooth shadows over the whole range, with a detector's grain (standard deviation in grey levels)."""
     rng = np.random.default_rng(0)
-    smooth = Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8))
+    smooth = Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(smooth) + rng.normal(0, grain, size[::-1]), 0, 255).round().astype(np.uint8)
+
+
+def decoding() -> Iterator[Row]:
+    """File to model input against Pillow alone and torchvision alone, in processor time."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        for name, size in SIZES.items():
+        for name, (size, grain) in SIZES.items():
             path = Path(folder) / f"{name}.{name[-3:]}"
-            smooth.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+            Image.fromarray(radiograph(size, grain)).save(path, quality=90)
             for peer, read in (("Pillow", with_pillow), ("torchvision", with_torchvision)):
-                yield (
-                    f"{name} {size[0]}: ours / {peer}",
-                    interleaved(repeated(prepare, path), repeated(read, path)),
-                    1.0,
-                )
+                ratio = interleaved(repeated(prepare, path), repeated(read, path), clock=time.process_time)
+                yield f"{name} {size[0]}: ours / {peer}", ratio, 1.0
 
 
-def repeated(read: Callable, path: Path) -> Callable[[], None]:
-    """Twenty readings of a file, as one piece of work."""
+def dicom() -> Iterator[Row]:
+    """DICOM file to model input against its decoder alone."""
+    torch.set_num_threads(1)
+    grey = radiograph((2022, 2446), 2.0)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (syntax, bits) in SYNTAXES.items():
+            path = Path(folder) / f"{name}.dcm"
+            write_dicom(grey if bits == 8 else grey.astype(np.uint16) * 16 + 7, bits, syntax, path)
+            ours, theirs = repeated(prepare, path, 1), repeated(decoder_alone, path, 1)
+            yield f"DICOM {name}: ours / decoder", interleaved(ours, theirs, 5, time.process_time), 1.2
+
+
+def write_dicom(pixels: np.ndarray, bits: int, syntax: str, path: Path) -> None:
+    """A radiograph with a window, in a transfer syntax."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.DigitalXRayImageStorageForPresentation, "1.2.3"
+    dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "DX", "MONOCHROME2", 1
+    dataset.set_pixel_data(pixels, "MONOCHROME2", bits)
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits - 1), 2**bits
+    if syntax == pydicom.uid.JPEGBaseline8Bit:
+        jpeg = io.BytesIO()
+        Image.fromarray(pixels).save(jpeg, "JPEG", quality=90)
+        dataset.PixelData = pydicom.encaps.encapsulate([jpeg.getvalue()])
+        dataset.file_meta.TransferSyntaxUID = syntax
+    elif syntax != pydicom.uid.JPEGLosslessSV1:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.save_as(path, enforce_file_format=True)
+    if syntax == pydicom.uid.JPEGLosslessSV1:
+        as_lossless_jpeg(path)
+
+
+def as_lossless_jpeg(path: Path) -> None:
+    """Compress a file by GDCM, for pydicom cannot write this syntax."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+
+
+def decoder_alone(path: Path, _: int) -> np.ndarray:
+    """The stored values, by the fastest decoder that pydicom has for them."""
+    dataset = pydicom.dcmread(path)
+    dataset.pixel_array_options(decoding_plugin=FASTEST.get(dataset.file_meta.TransferSyntaxUID, ""))
+    return dataset.pixel_array
+
+
+def shards() -> Iterator[Row]:
+    """A radiograph from a tar and from a page of a Parquet file against the same one from a file."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, tar, parquet = (Path(folder) / name for name in ("0.jpg", "0.tar", "0.parquet"))
+        Image.fromarray(radiograph((512, 420), 2.0)).save(plain, quality=90)
+        with tarfile.open(tar, "w") as archive:
+            for number in range(100):
+                archive.add(plain, f"{number}.jpg")
+        images = [{"bytes": plain.read_bytes(), "path": f"{number}.jpg"} for number in range(100)]
+        pq.write_table(pa.table({"image": images}), parquet, use_dictionary=False)
+        for source, shard in (("webdataset", tar), ("huggingface", parquet)):
+            rows, _ = build_index(source, [shard], Path(folder) / "index.parquet")
+            ratio = interleaved(
+                repeated(prepare, rows["image"][60]), repeated(prepare, str(plain)), clock=time.process_time
+            )
+            # a Parquet page of a megabyte is unpacked for one image of 40 kB
+            yield f"{shard.suffix[1:]}: from the shard / from a file", ratio, 1.1 if shard is tar else 2.5
+
+
+def repeated(read: Callable, path: Path | str, times: int = 20) -> Callable[[], None]:
+    """Several readings of a file, as one piece of work."""
 
     def work() -> None:
-        for _ in range(20):
+        for _ in range(times):
             read(path, SIDE)
 
     return work
@@ -158,4 +256,4 @@ def with_torchvision(path: Path, size: int) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(report((decoding, cached_samples, index_of_a_million), "bench_data.json"))
+    sys.exit(report((decoding, dicom, shards, cached_samples, index_of_a_million), "bench_data.json"))

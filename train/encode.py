@@ -67,7 +67,9 @@ def main(arguments: list[str]) -> None:
     dataset = CXRDataset(rows, job.data.resolution)
     with state.main_process_first():
         store = open_store(job, codec, dataset)
-    bad = encode_rows(job, codec, dataset, store, store.pending()[state.process_index :: state.num_processes])
+    pending = store.pending()
+    state.wait_for_everyone()  # before any row is written: every process must divide the same list
+    bad = encode_rows(job, codec, dataset, store, pending[state.process_index :: state.num_processes])
     state.wait_for_everyone()
     state.print(f"{len(dataset) - len(store.pending())} of {len(dataset)} images in {job.out}")
     if bad:

@@ -24,21 +24,26 @@ IndexPath = Annotated[Path, typer.Argument(help="index table, .parquet or .csv")
 @app.command()
 def build(
     source: Annotated[
-        str, typer.Argument(help="a known data set (nih_cxr14 ...), `auto` to recognise it, or `folder` for any other")
+        str,
+        typer.Argument(
+            help="a known data set (nih_cxr14 ...), `auto` to recognise it, `folder` for any other, `webdataset` for "
+            "tar shards, `huggingface` for Parquet, saved data sets and hub names"
+        ),
     ],
-    folders: Annotated[list[Path], typer.Argument(help="one or more folders of that source")],
+    places: Annotated[list[str], typer.Argument(help="folders of that source; shards also by URL or pattern")],
     out: Annotated[Path, typer.Option(help="index to write, .parquet or .csv")] = Path("index.parquet"),
     csv: Annotated[Path | None, typer.Option(help="table of the images (source `folder`)")] = None,
     map_: Annotated[
-        list[str] | None, typer.Option("--map", help="index column=CSV column, e.g. view=ViewPosition; repeatable")
+        list[str] | None, typer.Option("--map", help="index column=source's column, e.g. view=ViewPosition; repeatable")
     ] = None,
     skip_missing: Annotated[bool, typer.Option(help="leave out listed images without a file")] = False,
     may_ship_only: Annotated[bool, typer.Option(help="keep only rows whose licence lets weights be shared")] = False,
+    max_bad_share: Annotated[float, typer.Option(help="share of unusable records of shards to go on without")] = 0.01,
     ehr: Annotated[Path | None, typer.Option(help="MIMIC-IV folder with hosp/ and icu/ (source mimic_cxr)")] = None,
     hours_before: Annotated[float, typer.Option(help="with --ehr: events from so many hours before a study")] = 72,
     hours_after: Annotated[float, typer.Option(help="with --ehr: events until so many hours after a study")] = 24,
 ) -> None:
-    """Build an index from data folders, with boxes, masks and events beside it where the source has them."""
+    """Build an index from folders or shards, with boxes, masks and events beside it where the source has them."""
     from gen.data.building import build_index
     from gen.data.sources import folder as any_folder
     from gen.data.sources.mimic_events import Window
@@ -48,7 +53,14 @@ def build(
         raise UserError(f"--out {out}: the index is a .parquet or .csv file")
     table_of = any_folder.TableOf(csv, _column_map(map_ or []), skip_missing)
     table, written = build_index(
-        source, folders, out, table_of, ehr=ehr, window=Window(hours_before, hours_after), may_ship_only=may_ship_only
+        source,
+        places,
+        out,
+        table_of,
+        ehr=ehr,
+        window=Window(hours_before, hours_after),
+        may_ship_only=may_ship_only,
+        max_bad_share=max_bad_share,
     )
     typer.echo(f"{summary(table)}\n\nwrote {', '.join(written)}")
 

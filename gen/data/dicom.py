@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gen.data.addresses import read_bytes
+from gen.data.dicom_pixels import stored_values
 from gen.data.images import luma
 from gen.errors import UserError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-    from pydicom.uid import UID
 
 PROJECTION_MODALITIES = ("", "CR", "DX", "RF", "RG", "OT")
 PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "PixelData")
 WINDOW_TAGS = ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation")
-# pydicom asks its plugins by the alphabet, GDCM first, which takes half as long again and more
-FASTEST = {
-    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
-    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS, lossless and near-lossless
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000, lossless and not
-    "1.2.840.10008.1.2.4.91": "pylibjpeg",
-}
+DEEPEST = 2**16  # levels of a table; deeper pixels are computed one by one
 
 
 def read_dicom(path: str | Path) -> np.ndarray:
+    """`decode_dicom` of a file, or of any address of `gen.data.addresses`."""
+    return decode_dicom(read_bytes(str(path)), str(path))
+
+
+def decode_dicom(data: bytes, path: str, keep_bytes: bool = False) -> np.ndarray:
     """One DICOM radiograph as it is meant to be shown, bright bone. Shapes: -> [H, W] float32 in 0..1.
+
+    With `keep_bytes` what is stored in 8 bits stays uint8, which is resampled in a fraction of the time.
 
     Order of PS3.4 N.2: modality LUT, VOI LUT or window, photometric inversion. Without a VOI, 8-bit images keep
     their full range and deeper ones are stretched over their own. Padding pixels become black.
@@ -38,14 +40,13 @@ def read_dicom(path: str | Path) -> np.ndarray:
     require_pydicom()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small offences against the standard are common and harmless here
-        dataset = _read(Path(path))
+        dataset = _read(data, path)
         _refuse_unfit(dataset, path)
-        stored = _stored_values(dataset, path)
+        stored = stored_values(dataset, path)
         try:
-            shown = _shown(stored, dataset)
+            return _shown(stored, dataset, keep_bytes)
         except (ValueError, AttributeError, TypeError, NotImplementedError, IndexError) as error:
             raise UserError(f"{path}: cannot apply its grey-scale tables ({error}); export it again") from None
-    return shown.astype(np.float32)
 
 
 def require_pydicom() -> None:
@@ -56,24 +57,24 @@ def require_pydicom() -> None:
         raise UserError("DICOM files need pydicom; install it with: pip install cxr-gen[dicom]") from None
 
 
-def _read(path: Path) -> Dataset:
+def _read(data: bytes, path: str) -> Dataset:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     try:
-        return dcmread(path)
+        return dcmread(io.BytesIO(data))
     except InvalidDicomError:
-        return _read_without_preamble(path)
+        return _read_without_preamble(data, path)
     except Exception as error:  # damaged files fail in many ways inside the parser
         raise UserError(f"{path}: damaged DICOM file ({error}); export or copy it again") from None
 
 
-def _read_without_preamble(path: Path) -> Dataset:
+def _read_without_preamble(data: bytes, path: str) -> Dataset:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     try:
-        dataset = dcmread(path, force=True)
+        dataset = dcmread(io.BytesIO(data), force=True)
         complete = all(tag in dataset for tag in PIXEL_TAGS)
     except Exception:  # arbitrary bytes
         complete = False
@@ -85,7 +86,7 @@ def _read_without_preamble(path: Path) -> Dataset:
     return dataset
 
 
-def _refuse_unfit(dataset: Dataset, path: str | Path) -> None:
+def _refuse_unfit(dataset: Dataset, path: str) -> None:
     modality = str(dataset.get("Modality") or "").upper()
     if modality not in PROJECTION_MODALITIES:
         raise UserError(f"{path}: modality {modality} is no plain radiograph; keep CR and DX images only")
@@ -99,47 +100,36 @@ def _refuse_unfit(dataset: Dataset, path: str | Path) -> None:
         raise UserError(f"{path}: palette colours are not supported; export it as MONOCHROME2")
 
 
-def _stored_values(dataset: Dataset, path: str | Path) -> np.ndarray:
-    from pydicom.pixels.decoders.base import get_decoder
-
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        raise UserError(f"{path}: DICOM file without a transfer syntax; export it again")
-    try:
-        if syntax.is_encapsulated and not get_decoder(syntax).is_available:
-            raise NotImplementedError
-        return _decoded(dataset, syntax)
-    except NotImplementedError:
-        raise UserError(
-            f"{path}: no decoder for {syntax.name}; pip install cxr-gen[dicom], or export it uncompressed"
-        ) from None
-    except Exception as error:  # each decoder plugin raises its own types
-        reason = " ".join(str(error).split())  # one line for each plugin
-        raise UserError(f"{path}: cannot decode the pixel data ({reason}); export it again") from None
-
-
-def _decoded(dataset: Dataset, syntax: UID) -> np.ndarray:
-    """By the fastest decoder of the syntax, or by whichever else can where that one cannot."""
-    from pydicom.pixels.decoders.base import get_decoder
-
-    fastest = FASTEST.get(str(syntax), "")
-    if fastest and fastest in get_decoder(syntax).available_plugins:
-        dataset.pixel_array_options(decoding_plugin=fastest)
-        try:
-            return dataset.pixel_array
-        except Exception:  # each decoder plugin raises its own types
-            dataset.pixel_array_options(decoding_plugin="")
-    return dataset.pixel_array
-
-
-def _shown(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _shown(stored: np.ndarray, dataset: Dataset, keep_bytes: bool) -> np.ndarray:
+    """Stored values as brightness; grey ones by a table of all that occur, which is far shorter than the image."""
     if stored.ndim == 3:
-        return np.clip(luma(stored) / (2 ** int(dataset.BitsStored) - 1), 0, 1)
+        return np.clip(luma(stored) / (2 ** int(dataset.BitsStored) - 1), 0, 1).astype(np.float32)
+    low, high = int(stored.min()), int(stored.max())
+    if low < -DEEPEST // 2 or high >= DEEPEST:
+        return _brightness(stored, dataset)
+    levels = _levels(stored, low, high, dataset)
+    table = np.zeros(DEEPEST, dtype=np.float32)  # negative values count from its end
+    table[levels] = _brightness(levels.astype(stored.dtype), dataset)
+    if keep_bytes and stored.dtype == np.uint8:
+        table = np.round(table * 255).astype(np.uint8)
+    return table[stored]
+
+
+def _levels(stored: np.ndarray, low: int, high: int, dataset: Dataset) -> np.ndarray:
+    """The values from the lowest to the highest; where they will be stretched, only those that occur."""
+    levels = np.arange(low, high + 1)
+    if dataset.get("VOILUTSequence") or _has_window(dataset) or stored.dtype == np.uint8:
+        return levels
+    return levels[np.bincount((stored.ravel().astype(np.intp) - low), minlength=len(levels)) > 0]
+
+
+def _brightness(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Modality table, values of interest, polarity, padding, of any values. Shapes: [...] -> [...] float32 in 0..1."""
     padding = _padding(stored, dataset)
     values = _voi(_modality(stored, dataset), stored, dataset, padding)
     if _dark_is_high(dataset):
         values = 1 - values
-    return np.where(padding, 0, values)
+    return np.where(padding, 0, values).astype(np.float32)
 
 
 def _dark_is_high(dataset: Dataset) -> bool:
@@ -161,11 +151,15 @@ def _voi(values: np.ndarray, stored: np.ndarray, dataset: Dataset, padding: np.n
     if dataset.get("VOILUTSequence"):
         shown, bits = _through_table(values, dataset.VOILUTSequence[0], dataset)
         return np.clip(shown / (2**bits - 1), 0, 1)
-    if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
+    if _has_window(dataset):
         return _window(values, dataset)
     if stored.dtype == np.uint8 and values.dtype == np.uint8:
         return values / 255
     return _stretch(values, padding)
+
+
+def _has_window(dataset: Dataset) -> bool:
+    return dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None
 
 
 def _through_table(values: np.ndarray, item: Dataset, dataset: Dataset) -> tuple[np.ndarray, int]:

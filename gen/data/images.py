@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from gen.data.addresses import read_bytes
+from gen.data.resampling import resample, resample_bytes
 from gen.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -21,28 +25,29 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     """One radiograph as brightness, bright bone. Shapes: -> [H, W] float32 in 0..1.
 
-    With `for_size` an 8-bit grey file stays uint8, and a JPEG more than four times as large is decoded at a half, a
-    quarter or an eighth of its size: faster, where it will be shrunk to that size anyway.
+    `path` is any address of `gen.data.addresses`. With `for_size` an 8-bit grey image stays uint8, and a JPEG more than
+    four times as large is decoded at a half, a quarter or an eighth of its size: faster, where it will be shrunk to
+    that size anyway.
     Errors: UserError naming the file where it is missing, truncated or no image.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such image file; correct the path or build the index again")
-    if path.suffix.lower() in DICOM_SUFFIXES:
-        from gen.data.dicom import read_dicom
+    address = str(path)
+    data = read_bytes(address)
+    suffix = os.path.splitext(address)[1].lower()
+    if suffix in DICOM_SUFFIXES:
+        from gen.data.dicom import decode_dicom
 
-        return read_dicom(path)
-    if path.suffix.lower() == RAW_SUFFIX:
-        return _raw(path)
+        return decode_dicom(data, address, keep_bytes=for_size is not None)
+    if suffix == RAW_SUFFIX:
+        return _raw(data, address)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if for_size is None or image.mode != "L" or "transparency" in image.info:
                 return _brightness(image)
             image.draft("L", (2 * for_size, 2 * for_size))
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).removesuffix(f" {str(path)!r}")
-        raise UserError(f"{path}: cannot read this image ({reason}); export or copy the file again") from None
+        reason = "no image" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{address}: cannot read this image ({reason}); export or copy the file again") from None
 
 
 def pad_to_square(array: np.ndarray, fill: float = 0) -> np.ndarray:
@@ -59,10 +64,7 @@ def resize(array: np.ndarray, size: int) -> np.ndarray:
 
     Values may overshoot beside sharp edges. Shapes: [H, W] -> [size, size] float32.
     """
-    if array.shape == (size, size):
-        return array.astype(np.float32)
-    image = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32))
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+    return resample(array, (size, size))
 
 
 def prepare(path: str | Path, size: int, inverted: bool = False) -> np.ndarray:
@@ -71,34 +73,34 @@ def prepare(path: str | Path, size: int, inverted: bool = False) -> np.ndarray:
     `inverted` marks files stored with dark bone. Shapes: -> [size, size] float32 in -1..1, padding -1.
     """
     brightness = read_image(path, for_size=size)
-    if brightness.dtype == np.uint8:
-        return to_model(pad_to_square(shrink(255 - brightness if inverted else brightness, size)))
     if inverted:
-        brightness = 1 - brightness
-    return to_model(np.clip(resize(pad_to_square(brightness), size), 0, 1))
+        brightness = (255 if brightness.dtype == np.uint8 else 1) - brightness
+    pixels = shrink(brightness, size)
+    height, width = pixels.shape
+    top, left = (size - height) // 2, (size - width) // 2
+    square = np.full((size, size), -1, dtype=np.float32)
+    square[top : top + height, left : left + width] = to_model(pixels)
+    return square
 
 
 def shrink(array: np.ndarray, size: int) -> np.ndarray:
     """Resample so that the longer side has `size` pixels, averaging over the source pixels when it shrinks.
 
-    Shapes: [H, W] uint8 -> [h, w] uint8.
+    Shapes: [H, W] uint8 -> [h, w] uint8, or [H, W] in 0..1 -> [h, w] float32 in 0..1.
     """
     longer = max(array.shape)
-    if longer == size:
-        return array
-    sides = [max(1, round(side * size / longer)) for side in array.shape]
-    # here, for the commands that read no image start without torch; its resampling takes half of Pillow's time
-    import torch
-    from torchvision.transforms.v2.functional import InterpolationMode, resize_image
-
-    pixels = torch.from_numpy(np.array(array))[None]
-    return resize_image(pixels, sides, InterpolationMode.BICUBIC, antialias=True)[0].numpy()
+    height, width = (max(1, round(side * size / longer)) for side in array.shape)
+    if array.dtype == np.uint8:
+        return array if longer == size else resample_bytes(array, (height, width))
+    return np.clip(resample(array, (height, width)), 0, 1)
 
 
 def to_model(array: np.ndarray) -> np.ndarray:
     """Brightness (uint8, or float in 0..1) to the model's range: float32 in -1..1."""
     scale = 255.0 if array.dtype == np.uint8 else 1.0
-    return (array.astype(np.float32) * (2 / scale) - 1).astype(np.float32)
+    scaled = np.multiply(array, np.float32(2 / scale), dtype=np.float32)
+    scaled -= 1
+    return scaled
 
 
 def from_model(array: np.ndarray) -> np.ndarray:
@@ -111,11 +113,11 @@ def luma(colours: np.ndarray) -> np.ndarray:
     return colours.astype(np.float32) @ LUMA
 
 
-def _raw(path: Path) -> np.ndarray:
+def _raw(data: bytes, address: str) -> np.ndarray:
     """JSRT's raw format: 2048 x 2048 big-endian 12-bit values that grow with the film's blackness."""
-    values = np.fromfile(path, dtype=">u2")
-    if values.size != RAW_SIDE**2:
-        raise UserError(f"{path}: {values.size} values, not JSRT's {RAW_SIDE} x {RAW_SIDE}; copy the file again")
+    if len(data) != 2 * RAW_SIDE**2:
+        raise UserError(f"{address}: {len(data)} bytes, not JSRT's {RAW_SIDE} x {RAW_SIDE} words; copy the file again")
+    values = np.frombuffer(data, dtype=">u2")
     return 1 - np.minimum(values.reshape(RAW_SIDE, RAW_SIDE), 4095).astype(np.float32) / 4095
 
 

@@ -2,7 +2,7 @@
 
 | column | values |
 |---|---|
-| image | path; relative to the index file on disk, absolute once read |
+| image | an address of `gen.data.addresses`: a path, a URL, or a part of a shard |
 | patient_id, study_id | any text; a patient is in one split only |
 | view | PA, AP, AP SUPINE, LATERAL, UNKNOWN |
 | sex | M, F or empty |
@@ -17,7 +17,8 @@
 | inverted | the file is stored with dark bone |
 | width, height | pixels |
 
-Further columns are kept. `soft`, the bone-free image of a pair, is a path like `image`.
+Further columns are kept. `soft`, the bone-free image of a pair, is an address like `image`. Paths are relative to the
+index file on disk, absolute once read.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from gen.data.addresses import URL, is_url, present
 from gen.errors import UserError
 from gen.files import replacing
 
@@ -166,10 +168,10 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _absolute(images: pd.Series, folder: Path) -> pd.Series:
-    """Paths made absolute; a column at a time, for a million rows."""
-    inside = images.str.startswith(os.sep) | (images == "")
+    """Paths made absolute, URLs left; a column at a time, for a million rows."""
+    inside = images.str.startswith(os.sep) | (images == "") | images.str.match(URL)
     images = images.where(inside, f"{folder}{os.sep}" + images)
-    crooked = images.str.contains(r"/\.{0,2}/", regex=True)  # //, /./ and /../
+    crooked = images.str.contains(r"/\.{0,2}/", regex=True) & ~images.str.match(URL)  # //, /./ and /../
     return images.where(~crooked, images[crooked].map(os.path.normpath))
 
 
@@ -178,7 +180,9 @@ def _is_csv(path: Path) -> bool:
 
 
 def relative_to(image: str, folder: Path) -> str:
-    """A path as files beside an index store it: relative to their folder."""
+    """A path as files beside an index store it: relative to their folder; a URL as it is."""
+    if is_url(image):
+        return image
     try:
         return Path(os.path.relpath(image, folder)).as_posix()
     except ValueError:  # another drive
@@ -232,8 +236,9 @@ def _duplicates(table: pd.DataFrame) -> list[str]:
 
 
 def _absent_files(table: pd.DataFrame) -> list[str]:
-    images = enumerate(table["image"], start=1)
-    return [f"row {row}: no such image file {image}" for row, image in images if image and not os.path.isfile(image)]
+    images = table["image"].to_numpy()
+    absent = (images != "") & ~present(images)
+    return [f"row {row}: no such image file {images[row - 1]}" for row in _rows(absent)]
 
 
 def _rows(wrong: pd.Series) -> list[int]:

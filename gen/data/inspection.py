@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gen.data.addresses import present
 from gen.data.duplicates import exact_groups, near_pairs
 from gen.data.images import read_image
 from gen.data.index import check_index
@@ -96,17 +97,15 @@ def _missing_views(table: pd.DataFrame) -> Iterator[Problem]:
 
 def _look_problems(table: pd.DataFrame, workers: int) -> Iterator[Problem]:
     images = table["image"].to_numpy()
-    present = np.flatnonzero(
-        [Path(image).is_file() for image in images]
-    )  # the others are reported by the table's check
-    looks = look_at_all([images[row] for row in present], workers)
-    for row, look in zip(present, looks, strict=True):
+    there = np.flatnonzero(present(images))  # the others are reported by the table's check
+    looks = look_at_all([images[row] for row in there], workers)
+    for row, look in zip(there, looks, strict=True):
         if look.error:
             yield Problem("unreadable image", int(row) + 1, images[row], look.error)
         elif look.border >= WIDE_BORDER:
             yield Problem("wide border", int(row) + 1, images[row], f"{look.border:.0%} of the area")
-    yield from _inverted(table, present, looks)
-    yield from _copies(table, present, looks)
+    yield from _inverted(table, there, looks)
+    yield from _copies(table, there, looks)
 
 
 def _inverted(table: pd.DataFrame, rows: np.ndarray, looks: Sequence[Look]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +53,11 @@ class MomentsStore:
         """Open for writing; an existing store with the same fingerprint is continued. Shapes: shape [K, 2C, h, w].
 
         `signature` is the codec's, by which a reader knows that it decodes with the codec that encoded.
+        Errors: UserError for a store of another fingerprint, and for two images of one key.
         """
+        if len(set(keys)) < len(keys):
+            twice = next(key for key, number in Counter(keys).items() if number > 1)
+            raise UserError(f"{folder}: two images are called {twice}; give them different study_id in the index")
         if (folder / "store.json").exists():
             store = cls(folder, "r+")
             if store.meta["fingerprint"] != fingerprint:

@@ -312,3 +312,12 @@ def test_colour_jpeg_becomes_grey(tmp_path):
     dataset.PixelData, dataset["PixelData"].VR = encapsulate([jpeg.getvalue()]), "OB"
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     np.testing.assert_allclose(read_dicom(tmp_path / "a.dcm"), grey / 255, atol=0.02)
+
+
+def test_eight_bits_stay_bytes_for_a_model(tmp_path):
+    pixels = np.linspace(0, 255, 32 * 32).reshape(32, 32).astype(np.uint8)
+    path = write(tmp_path, pixels, 8, WindowCenter=100, WindowWidth=120)
+    stored = read_image(path, for_size=16)
+    assert stored.dtype == np.uint8
+    np.testing.assert_allclose(stored / 255, read_dicom(path), atol=0.5 / 255 + 1e-6)
+    assert read_image(write(tmp_path, RAMP, 12), for_size=16).dtype == np.float32

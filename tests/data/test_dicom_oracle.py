@@ -1,5 +1,6 @@
 """Every transfer syntax and every grey-scale table, against highdicom on the same file and against the plain values."""
 
+import base64
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gen.data.dicom import read_dicom
+from gen.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
@@ -127,6 +129,53 @@ def test_every_lossy_syntax(tmp_path, syntax, bits):
     dataset = radiograph(values(bits, False), bits, **window)
     plain = read_dicom(save(dataset, tmp_path / "plain.dcm"))
     assert np.abs(agree(save(dataset, tmp_path / "a.dcm", syntax)) - plain).max() < 0.05
+
+
+# 12-bit lossy JPEG (process 4) of 100 x row + 50 x column, 24 x 32, by DCMTK 3.6.7, which reads it back within 1
+TWELVE_BIT = (
+    "|JeWF01!$>Nk#wx0RR9200961|JwjV00RO70|EjA0|NsD0|NvF2n7WM1O*BQ2L=cX3JeSj3JVJj4iXRz4iOFu3lJ6%5fc;@6%`B*7Z?^4"
+    "7!ni}6#u~h3k(1l03ZPY5di<h02KfM0RR9100000000000000B4FALc91s8i1_J;90000000000000093MV#1Q(<xc+5iXv0RR9$0Dy>%"
+    "(BU6%@zmym6%o1|Bkle=oX|qDH$#MdzsFOW2v$buaF4h6>T^K#2;B}5_WuAKPG})n8==BJ-{Yyx1S%tRI7i$3bvdAgWNwED`+tt7G!IaX"
+    "(BU6%@zmym6_L6eBkle=oX|qDH$#MdzsFOW2vkPsaF4h6>T^T?|Je"
+)
+
+
+def twelve_bit(jpeg: bytes) -> Dataset:
+    rows, columns = np.mgrid[0:24, 0:32]
+    dataset = radiograph((100 * rows + 50 * columns).astype(np.uint16), 12, WindowCenter=2048, WindowWidth=4096)
+    dataset.PixelData, dataset["PixelData"].VR = encapsulate([jpeg]), "OB"
+    dataset.file_meta.TransferSyntaxUID = uid.JPEGExtended12Bit
+    return dataset
+
+
+def test_lossy_jpeg_of_twelve_bits(tmp_path, capfd):
+    pytest.importorskip("gdcm")
+    dataset = twelve_bit(base64.b85decode(TWELVE_BIT))
+    pydicom.dcmwrite(tmp_path / "a.dcm", dataset, enforce_file_format=True)
+    rows, columns = np.mgrid[0:24, 0:32]
+    expected = (100 * rows + 50 * columns - 2048 + 0.5) / 4095 + 0.5
+    assert np.abs(read_dicom(tmp_path / "a.dcm") * 4095 - expected * 4095).max() <= 1.01
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_damaged_jpeg_of_twelve_bits_is_refused(tmp_path, share):
+    pytest.importorskip("gdcm")
+    data = base64.b85decode(TWELVE_BIT)
+    pydicom.dcmwrite(tmp_path / "a.dcm", twelve_bit(data[: int(share * len(data))] + b"\0\0"), enforce_file_format=True)
+    with pytest.raises(UserError, match="a.dcm: cannot decode the pixel data"):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("element", [{"BitsStored": 10}, {"PixelRepresentation": 1}, {"SamplesPerPixel": 3}])
+def test_other_deep_lossy_jpeg_is_refused(tmp_path, element):
+    pytest.importorskip("gdcm")
+    dataset = twelve_bit(base64.b85decode(TWELVE_BIT))
+    for name, value in element.items():
+        setattr(dataset, name, value)
+    pydicom.dcmwrite(tmp_path / "a.dcm", dataset, enforce_file_format=True)
+    with pytest.raises(UserError, match="12-bit JPEG must be grey, unsigned and of 12 bits"):
+        read_dicom(tmp_path / "a.dcm")
 
 
 def table(entries: np.ndarray, first: int, bits: int) -> Dataset:

@@ -1,7 +1,9 @@
 import errno
+import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 
 import pandas as pd
@@ -43,6 +45,25 @@ def test_build_check_and_summary_of_a_folder(run, tmp_path, table):
     assert index["view"].tolist() == ["LATERAL", "AP"] and index["patient_id"].tolist() == ["a", "a"]
     assert run("check", out)[:2] == (0, f"{out}: no problems\n")
     assert "images" in run("summary", out)[1]
+
+
+def test_build_and_check_of_shards(run, tmp_path, table):
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for number in range(4):
+            tar.add(tmp_path / "images" / f"{number}.png", f"{number}.png")
+            (tmp_path / "about.json").write_text(json.dumps({"ViewPosition": "LL", "who": f"p{number}"}))
+            tar.add(tmp_path / "about.json", f"{number}.json")
+    out = tmp_path / "index.csv"
+    arguments = ["--map", "patient_id=who", "--out", out]
+    assert run("build", "webdataset", f"file://{tmp_path}/*.tar", *arguments)[0] == 0
+    assert read_index(out)["view"].tolist() == ["LATERAL"] * 4
+    assert read_index(out)["patient_id"].tolist() == ["p0", "p1", "p2", "p3"]
+    assert run("check", out, "--workers", "0")[:2] == (0, f"{out}: no problems\n")
+    (tmp_path / "0.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:3000])
+    assert_refused(run("check", out, "--workers", "0"), "index.csv", "problems; correct")
+    assert_refused(
+        run("build", "webdataset", tmp_path, "--csv", "x.csv", *arguments), "--csv and --ehr belong to other"
+    )
 
 
 def test_check_lists_every_problem(run, tmp_path, table):

@@ -1,5 +1,6 @@
 """The moments store: what is written is read, what was not written is pending, another codec is refused."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -83,6 +84,39 @@ store.write(1, Killer())
     store = MomentsStore.create(tmp_path, KEYS, SHAPE, "m", [0.0])
     assert store.pending() == [1, 2]
     assert (store["a", 0] == 4).all()
+
+
+def fill(folder, rank, dies):
+    store = MomentsStore(folder, "r+")
+    for row in range(rank, 60, 3):
+        if dies and row > 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        store.write(row, np.full(SHAPE, row, dtype=np.float16))
+
+
+def test_several_writers_one_of_them_killed(tmp_path):
+    keys = [f"k{row}" for row in range(60)]
+    MomentsStore.create(tmp_path, keys, SHAPE, "m", [0.0])
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=fill, args=(tmp_path, rank, rank == 1)) for rank in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, -signal.SIGKILL, 0]
+    store = MomentsStore.create(tmp_path, keys, SHAPE, "m", [0.0])
+    assert store.pending() == list(range(31, 60, 3))  # of the killed one's share, nothing that it had finished
+    for row in set(range(60)) - set(store.pending()):
+        assert (store[f"k{row}", 0] == row).all() and (store[f"k{row}", 1] == row).all()
+    for row in store.pending():
+        store.write(row, np.full(SHAPE, row))
+    MomentsStore(tmp_path).check_holds(keys)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    with pytest.raises(UserError, match="two images are called b; give them different study_id"):
+        MomentsStore.create(tmp_path / "store", ["a", "b", "b"], SHAPE, "m", [0.0])
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")

@@ -1,6 +1,8 @@
 """train/vae.py and train/encode.py from end to end at 64 pixels."""
 
 import json
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from gen.models.loading import load_codec
 from gen.objectives.reconstruction import psnr
 from gen.schema import DataConfig
 from gen.train import encode, vae
+
+ROOT = Path(__file__).parents[2]
 
 
 def run_vae(world, run, *arguments):
@@ -99,6 +103,20 @@ def test_encoding_goes_on_where_it_was_killed_and_keeps_what_is_there(world, tmp
     store = run_encode(world, world / "codec", tmp_path / "store")
     assert np.array_equal(store.moments[3], whole.moments[3])
     assert (store.moments[5] == 7).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_share_the_work_and_lose_nothing(world, tmp_path, run_job):
+    alone = run_encode(world, world / "codec", tmp_path / "alone")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / "cpu2.yaml"]
+    launch += ["--main_process_port", port, ROOT / "train" / "encode.py", tmp_path / "alone.yaml"]
+    result = run_job(*launch, f"out={tmp_path / 'both'}")
+    assert result.returncode == 0 and "16 of 16 images" in result.stdout, result.stderr[-2000:]
+    np.testing.assert_allclose(MomentsStore(tmp_path / "both").moments, alone.moments, rtol=1e-2, atol=1e-3)
 
 
 def test_another_codec_is_refused(world, tmp_path, capsys):

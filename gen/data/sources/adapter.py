@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class Tables:
     boxes: pd.DataFrame | None = None
     masks: pd.DataFrame | None = None
     events: Iterable[pd.DataFrame] | None = None
+    rejected: Sequence[tuple[str, str]] = ()  # (name, reason) of what could not be used
 
 
 @dataclass(frozen=True)

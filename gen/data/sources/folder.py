@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from gen.data.addresses import is_url
 from gen.data.images import IMAGE_SUFFIXES
-from gen.data.index import COLUMNS, assign_splits
-from gen.data.sources.layout import one_hot_findings
+from gen.data.index import assign_splits
+from gen.data.sources.mapping import renamed
 from gen.data.sources.values import in_index_columns
-from gen.data.vocabulary import known_names
 from gen.errors import UserError
-
-# column names of well-known tables (NIH, CheXpert, MIMIC-CXR, PadChest, DICOM headers), lower case, without separators
-ALIASES = {
-    "image": ("image", "imageindex", "path", "imagepath", "file", "filename", "imageid", "dicomid", "imgsavename"),
-    "patient_id": ("patientid", "patient", "subjectid", "subject"),
-    "study_id": ("studyid", "study", "studyinstanceuid"),
-    "view": ("view", "viewposition", "projection", "ap/pa"),
-    "sex": ("sex", "gender", "patientgender", "patientsex"),
-    "age": ("age", "patientage"),
-    "findings": ("findings", "findinglabels", "labels", "label", "finding"),
-    "report": ("report", "impression", "text"),
-    "split": ("split", "dataset", "fold"),
-}
-FLAGS = {"", "1", "1.0", "0", "0.0", "-1", "-1.0", "nan"}
 
 
 @dataclass(frozen=True)
@@ -52,13 +38,13 @@ def rows(
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that holds the images")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
+    if not files and csv is None:
         raise UserError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     table = _from_files(files) if csv is None else _from_csv(csv, columns or {}, folder, files, skip_missing)
     if "patient_id" not in table:
-        table["patient_id"] = [Path(image).relative_to(folder.absolute()).as_posix() for image in table["image"]]
+        table["patient_id"] = [_below(image, folder) for image in table["image"]]
     if "study_id" not in table:
-        table["study_id"] = [Path(image).stem for image in table["image"]]
+        table["study_id"] = _studies(table["image"], folder)
     if "source" not in table:
         table["source"] = folder.absolute().name
     if "split" not in table:
@@ -70,6 +56,17 @@ def _from_files(files: list[Path]) -> pd.DataFrame:
     return pd.DataFrame({"image": [str(path.absolute()) for path in files]})
 
 
+def _below(image: str, folder: Path) -> str:
+    return image if is_url(image) else Path(image).relative_to(folder.absolute()).as_posix()
+
+
+def _studies(images: Iterable[str], folder: Path) -> list[str]:
+    """File names without suffix, and with their folders where a name occurs twice."""
+    names = [PurePosixPath(_below(image, folder)).with_suffix("") for image in images]
+    stems = [name.name for name in names]
+    return stems if len(set(stems)) == len(stems) else [str(name) for name in names]
+
+
 def _from_csv(
     csv: Path, columns: Mapping[str, str], folder: Path, files: list[Path], skip_missing: bool
 ) -> pd.DataFrame:
@@ -79,49 +76,25 @@ def _from_csv(
         raw = pd.read_csv(csv, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{csv}: not a readable CSV table ({str(error).splitlines()[0]})") from None
-    table = pd.DataFrame({name: raw[column] for name, column in _matched(csv, raw, columns).items()})
-    labels = {} if "findings" in table else _label_columns(raw)
-    if labels:
-        table["findings"], table["uncertain"] = one_hot_findings(raw, labels)
+    table = renamed(csv, raw, columns)
+    if "image" not in table:
+        have = ", ".join(raw.columns)
+        raise UserError(f"{csv}: no column with image names (found: {have}); name it with --map image=COLUMN")
     table["image"] = _located(list(table["image"]), folder, files, csv, skip_missing)
     return table.loc[table["image"] != ""].reset_index(drop=True)
-
-
-def _matched(csv: Path, raw: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
-    """Index column -> the CSV's column."""
-    have = ", ".join(raw.columns)
-    for name, column in columns.items():
-        if name not in COLUMNS:
-            raise UserError(f"--map {name}={column}: {name!r} is no index column; choose from {', '.join(COLUMNS)}")
-        if column not in raw:
-            raise UserError(f"--map {name}={column}: {csv} has no column {column!r}; it has {have}")
-    plain = {"".join(column.lower().replace("_", " ").split()): column for column in reversed(raw.columns)}
-    usual = {name: ALIASES.get(name, (name.replace("_", ""),)) for name in COLUMNS}
-    matched = {name: plain[alias] for name, names in usual.items() for alias in reversed(names) if alias in plain}
-    matched |= columns
-    if "image" not in matched:
-        raise UserError(f"{csv}: no column with image names (found: {have}); name it with --map image=COLUMN")
-    return matched
-
-
-def _label_columns(raw: pd.DataFrame) -> dict[str, str]:
-    """Columns named after a finding that hold nothing but 1, 0, -1 and blanks (the CheXpert style), and its label."""
-    known = known_names()
-    named = {column: known.get(" ".join(column.lower().replace("_", " ").split())) for column in raw.columns}
-    return {column: label for column, label in named.items() if label and set(raw[column].str.strip()) <= FLAGS}
 
 
 def _located(names: list[str], folder: Path, files: list[Path], csv: Path, skip_missing: bool) -> list[str]:
     """Absolute path of each named image; empty where absent.
 
-    Names are relative paths, with or without folders before this one, file names or names without suffix; a name that
-    several files have places nothing.
+    Names are URLs, which stay, or relative paths, with or without folders before this one, file names or names without
+    suffix; a name that several files have places nothing.
     """
     by_name = {path.relative_to(folder).as_posix(): str(path.absolute()) for path in files}
     for kind in ("name", "stem"):
         counts = Counter(getattr(path, kind) for path in files)
         by_name |= {getattr(p, kind): str(p.absolute()) for p in files if counts[getattr(p, kind)] == 1}
-    places = [_place(PurePosixPath(name.strip()).parts, by_name) for name in names]
+    places = [name if is_url(name) else _place(PurePosixPath(name.strip()).parts, by_name) for name in names]
     absent = [row for row, place in enumerate(places) if not place]
     if absent and (not skip_missing or len(absent) == len(places)):
         raise UserError(
