@@ -143,7 +143,7 @@ def test_models_that_cannot_be_had(tmp_path):
         load_text_encoder(tmp_path)
     BertConfig(**SIZES).save_pretrained(tmp_path)  # no weights beside it, or pickled ones only
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(UserError, match="no usable encoder there"):
+    with pytest.raises(UserError, match="pickled weights are refused"):
         load_text_encoder(tmp_path)
 
 
