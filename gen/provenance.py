@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,12 +42,18 @@ class SynthesisRecord:
 
 
 def save_png(image: Image.Image, record: SynthesisRecord, path: Path) -> None:
-    """Write an 8-bit PNG with its record in a text chunk; complete under its name or not there at all."""
-    info = PngInfo()
+    """Write a grey PNG with its record in a text chunk; complete under its name or not there at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(png_bytes(image, record))
+
+
+def png_bytes(image: Image.Image, record: SynthesisRecord) -> bytes:
+    """A PNG file's bytes, of 8 or 16 bits as the image has, with the record in a text chunk."""
+    info, file = PngInfo(), io.BytesIO()
     info.add_itxt(RECORD_KEY, record.to_json())
     info.add_text("Comment", record.notice)
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=info)
+    image.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
 
 
 def read_record(path: Path) -> SynthesisRecord | None:

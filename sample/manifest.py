@@ -6,9 +6,13 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gen.errors import UserError
 from gen.files import replacing
+
+if TYPE_CHECKING:
+    from .request import Item
 
 NAME = "manifest.csv"
 COLUMNS = ("img_savename", "prompt", "view", "sex", "age", "findings", "seed", "model", "model_hash")
@@ -35,6 +39,39 @@ def read_manifest(folder: Path) -> dict[str, Row]:
     if missing:
         raise UserError(f"{path}: not a manifest of this command (no column {missing[0]!r}); give another --out")
     return {row["img_savename"]: row for row in rows}
+
+
+class CsvLedger:
+    """The manifest of a small set, written anew after every batch: one file that people and spreadsheets read."""
+
+    def __init__(self, folder: Path, items: Sequence[Item], settings: Row, kept: dict[str, Row]) -> None:
+        self.folder, self.items, self.settings, self.rows = folder, {item.id: item for item in items}, settings, kept
+        self._write()
+
+    def add(self, rows: Sequence[Mapping]) -> None:
+        """Remember drawn images."""
+        for row in rows:
+            self.rows[row["file"]] = _csv_row(row, self.settings, self.items[row["id"]])
+        if rows:
+            self._write()
+
+    def _write(self) -> None:
+        order = {name: number for number, name in enumerate(self.items)}
+        write_manifest(self.folder, sorted(self.rows.values(), key=lambda row: order[Path(row["img_savename"]).stem]))
+
+
+def _csv_row(row: Mapping, settings: Row, item: Item) -> Row:
+    return {
+        "img_savename": row["file"],
+        **{name: str(row[name]) for name in ("prompt", "view", "sex")},
+        "age": "" if row["age"] is None else f"{row['age']:g}",
+        "findings": row["findings"],
+        "seed": str(row["seed"]),
+        **settings,
+        "sha256": row["sha256"],
+        "synthetic": "true",
+        **item.extra,
+    }
 
 
 def write_manifest(folder: Path, rows: Sequence[Row]) -> None:

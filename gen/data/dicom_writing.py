@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from pathlib import Path
@@ -37,7 +38,16 @@ WRITTEN_TAGS = frozenset((*LEFT_EMPTY, *DESCRIPTION, *MADE_UP, *REQUESTED, *PIXE
 def write_synthetic_dicom(
     path: str | Path, image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
 ) -> None:
-    """Write a synthetic radiograph as a Secondary Capture marked SyntheticData = YES, atomically.
+    """Write the file that `dicom_bytes` describes; complete under its name or not there at all."""
+    data = dicom_bytes(image, record, view, sex, age)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def dicom_bytes(
+    image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
+) -> bytes:
+    """A synthetic radiograph as a DICOM file marked SyntheticData = YES.
 
     The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
     Shapes: image [H, W] uint8 or uint16; age in years, NaN unknown.
@@ -51,8 +61,9 @@ def write_synthetic_dicom(
     _describe_subject(dataset, view, sex, age)
     _store_pixels(dataset, image)
     assert set(dataset.dir()) <= WRITTEN_TAGS and not any(dataset[tag].value for tag in LEFT_EMPTY)
-    with replacing(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
 def _synthetic_header(digest: str, comments: str) -> Dataset:
