@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 2
+LONGEST_LINE = 1000  # characters; a cell of a hostile table may have a million
 DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -37,9 +38,17 @@ def disk_is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in DISK_FULL or "No space left on device" in str(error)
 
 
+def plain_line(text: str) -> str:
+    """A message as one line of bounded length, without signs that would steer a terminal."""
+    line = " ".join(text.split())
+    if len(line) > LONGEST_LINE:  # the file stands at its beginning, the remedy at its end
+        line = f"{line[: LONGEST_LINE - 300]} ... {line[-295:]}"
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+
+
 def _one_line(error: Exception) -> str | None:
     if isinstance(error, UserError):
-        return " ".join(str(error).split())
+        return plain_line(str(error))
     if disk_is_full(error):
         name = getattr(error, "filename", None) or "a file"
         return f"disk full while writing {name}; free some space and run the same command again"

@@ -109,7 +109,9 @@ def read_part(store: Store, name: str, columns: Sequence[str] | None = None) -> 
     data = store.read(name)
     try:
         table = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
-        return table.select(columns or SCHEMA.names).cast(pa.schema([SCHEMA.field(name) for name in table.column_names]))
+        return table.select(columns or SCHEMA.names).cast(
+            pa.schema([SCHEMA.field(name) for name in table.column_names])
+        )
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         words = " ".join(str(error).split())[:100]
         remedy = "delete it and run the same command again: its images are drawn anew"

@@ -114,7 +114,18 @@ def load_scheduler(kind: str, folder: Path) -> SchedulerMixin:
     """A scheduler of a known class from a folder."""
     read_settings(folder / "scheduler_config.json")
     with said_plainly(folder, "scheduler"):
-        return SCHEDULERS[kind].from_pretrained(folder, local_files_only=True)
+        scheduler = SCHEDULERS[kind].from_pretrained(folder, local_files_only=True)
+        _try_out(scheduler)
+    return scheduler
+
+
+def _try_out(scheduler: SchedulerMixin) -> None:
+    """One step on nothing, with a copy: settings that do not fit raise now and not in the middle of a drawing."""
+    copy = type(scheduler).from_config(scheduler.config)
+    copy.set_timesteps(2)
+    nothing = torch.zeros(1, 1, 2, 2)
+    copy.scale_model_input(nothing, copy.timesteps[0])
+    copy.step(nothing, copy.timesteps[0], nothing)
 
 
 def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
@@ -138,13 +149,14 @@ def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict
     if unet.config.in_channels != codec.config.latent_channels:
         raise UserError(f"{folder}: its UNet takes {unet.config.in_channels} channels; only text-to-image models load")
     text = load_text_encoder(folder, subfolder="text_encoder").to(dtype)
-    read_settings(folder / "scheduler" / "scheduler_config.json")
+    scheduler = load_scheduler("DDIMScheduler", folder / "scheduler")
+    scheduler.register_to_config(clip_sample=False)
     return {
         "vae": codec,
         "text_encoder": text.model,
         "tokenizer": text.tokenizer,
         "unet": unet,
-        "scheduler": DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False),
+        "scheduler": scheduler,
         "resolution": unet.config.sample_size * codec.downsample_factor,
         "max_tokens": text.max_tokens,
         "steps": 50,

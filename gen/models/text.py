@@ -121,13 +121,18 @@ def load_text_encoder(
         # without the pooling layer of the BERT family, which nothing here uses
         pooling = {"add_pooling_layer": False} if issubclass(ENCODERS[kind], BertModel | RobertaModel) else {}
         encoder, report = ENCODERS[kind].from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            model, subfolder=subfolder, revision=revision, use_safetensors=True, output_loading_info=True,
+            model,
+            subfolder=subfolder,
+            revision=revision,
+            use_safetensors=True,
+            output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_loaded refuses them by name
-            **pooling
+            **pooling,
         )
         beside = "tokenizer" if local and (Path(model) / "tokenizer").is_dir() else subfolder
         tokenizer = load_tokenizer(model, beside, revision, f"{FAMILIES[kind]}Tokenizer")
         length = min(max_tokens, int(tokenizer.model_max_length))
+        tokenizer([""], padding="max_length", truncation=True, max_length=length)  # raises what it lacks now
     check_loaded(Path(model), encoder, report)
     return TextEncoder(encoder, tokenizer, length)
 
