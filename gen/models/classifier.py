@@ -88,7 +88,9 @@ class RadiographClassifier(ModelMixin, ConfigMixin):
             ready = _timm(name, self.config.resolution, pretrained=True)
         except (RuntimeError, OSError) as error:
             said = str(error).splitlines()[0]
-            raise UserError(f"backbone {name}: no pretrained weights to be had ({said}); set pretrained to false") from None
+            raise UserError(
+                f"backbone {name}: no pretrained weights to be had ({said}); set pretrained to false"
+            ) from None
         self.trunk.load_state_dict(ready.state_dict())
 
 
