@@ -116,7 +116,7 @@ def known_by_source(rows: pd.DataFrame, least: int = 10) -> dict[str, tuple[str,
     A source whose every image shows one disease says nothing about it: a network would learn the hospital.
     """
     known = {}
-    for source, part in rows.groupby(rows["source"] if "source" in rows else lambda _: ""):
+    for source, part in rows.groupby(_column(rows, "source", "")):
         said = [names for text in part["findings"] if (names := _with_parents(text))]
         counts = pd.Series([name for names in said for name in names], dtype=object).value_counts()
         known[str(source)] = tuple(sorted(n for n, count in counts.items() if least <= count <= len(said) - least))
