@@ -8,7 +8,8 @@
 | seed | of this drawing |
 | model, model_hash, config_hash | what drew it |
 | file, member | where it lies; member inside a tar or Parquet file, else empty |
-| format, size, sha256 | of the image's own bytes; size of a whole file in `file_size` |
+| format, size, sha256 | of the image's own bytes |
+| file_size | bytes of the whole file |
 | verdicts | JSON: {gate: {"passed": ..., "score": ..., "reason": ...}} |
 | batch | images a call of the model |
 | time | UTC |
@@ -43,6 +44,7 @@ TYPES: dict[str, pa.DataType] = {
     "seed": pa.int64(),
     **dict.fromkeys(("model", "model_hash", "config_hash", "file", "member", "format"), pa.string()),
     "size": pa.int64(),
+    "file_size": pa.int64(),
     "sha256": pa.string(),
     "verdicts": pa.string(),
     "try": pa.int16(),
@@ -109,7 +111,9 @@ def read_part(store: Store, name: str, columns: Sequence[str] | None = None) -> 
     data = store.read(name)
     try:
         table = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
-        return table.select(columns or SCHEMA.names).cast(pa.schema([SCHEMA.field(name) for name in table.column_names]))
+        return table.select(columns or SCHEMA.names).cast(
+            pa.schema([SCHEMA.field(name) for name in table.column_names])
+        )
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         words = " ".join(str(error).split())[:100]
         remedy = "delete it and run the same command again: its images are drawn anew"

@@ -75,7 +75,9 @@ def read_plan(source: Path | pa.NativeFile, name: str = "") -> Plan:
     try:
         table = pq.read_table(source)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{name}: not a readable Parquet table ({_line(error)}); make it with cxr-sample plan") from None
+        raise UserError(
+            f"{name}: not a readable Parquet table ({_line(error)}); make it with cxr-sample plan"
+        ) from None
     return Plan(_checked(table, name))
 
 

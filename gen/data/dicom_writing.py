@@ -44,9 +44,7 @@ def write_synthetic_dicom(
         temporary.write_bytes(data)
 
 
-def dicom_bytes(
-    image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
-) -> bytes:
+def dicom_bytes(image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan) -> bytes:
     """A synthetic radiograph as a DICOM file marked SyntheticData = YES.
 
     The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
