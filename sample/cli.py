@@ -10,6 +10,7 @@ import typer
 from gen.errors import UserError, exit_on_user_error
 
 from .models import Device, Dtype, load_pipeline
+from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
 from .set_cli import run, verify
@@ -84,7 +85,7 @@ def demo(
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
-for command in (run, verify):
+for command in (plan, run, verify):
     app.command()(command)
 
 

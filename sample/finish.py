@@ -65,8 +65,6 @@ def _card(settings: Settings, count: int, table: pa.Table) -> str:
     configs = f"configs:\n- config_name: default\n  data_files: {PACKED}/*.{suffix}\n" if packed else ""
     example = f"```python\n{EXAMPLES.get(settings['format'], LOOSE_EXAMPLE)}\n```"
     given_up = pc.sum(pc.equal(table["status"], "given up")).as_py() or 0
-    said = settings | {
-        "gates": settings["gates"] or "none",
-        "scheduler": settings["scheduler"].removesuffix("Scheduler"),
-    }
+    said = settings | {"gates": settings["gates"] or "none"}
+    said["scheduler"] = said["scheduler"].removesuffix("Scheduler")
     return CARD_TEXT.format(configs=configs, count=count, given_up=given_up, example=example, **said)

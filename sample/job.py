@@ -59,7 +59,7 @@ class Worker:
     plan: Plan
     store: Store
     order: Order
-    shard: Shard = Shard()
+    shard: Shard
     gates: Sequence[Gate] = ()
 
     def draw(self) -> Outcome:

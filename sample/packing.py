@@ -125,3 +125,11 @@ def set_writer(format_: Format, store: Store, stem: str, per_file: int) -> Write
         return loose_writer(format_, store, IMAGES)
     pack, suffix = PACKS[format_]
     return Packed(store, pack, suffix, stem, per_file)
+
+
+def bytes_of(format_: Format, picture: Picture) -> int:
+    """What an image takes on the disk."""
+    if format_ in LOOSE:
+        return len(LOOSE[format_][0](picture))
+    row = {name: str(getattr(picture.record, name, "")) for name in SAID} | {"id": "0", "age": None, "seed": 0}
+    return len(PACKS[format_][0]([(row, png(picture))]))
