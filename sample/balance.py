@@ -31,13 +31,10 @@ class Origin:
 
     def again(self, why: str, labels: Sequence[str] | None = None, sex: str | None = None) -> Condition:
         """The condition once more, perhaps with fewer labels or the other sex; then its report no longer fits."""
-        changed = (labels is not None and set(labels) != self.labels) or (
-            sex or self.condition.sex
-        ) != self.condition.sex
-        findings = self.condition.findings if labels is None else ";".join(labels)
-        new = self.condition._replace(source=f"{why} from {self.patient}", findings=findings)
-        new = new._replace(sex=sex or new.sex)
-        return new._replace(report="") if changed else new
+        old = self.condition
+        findings = old.findings if labels is None else ";".join(labels)
+        new = old._replace(source=f"{why} from {self.patient}", findings=findings, sex=sex or old.sex)
+        return new if (new.findings, new.sex) == (old.findings, old.sex) else new._replace(report="")
 
 
 class Origins:
@@ -72,10 +69,8 @@ def filled_up(origins: Origins, each: int, rng: random.Random) -> Iterator[Condi
 
     Rare classes first, in the combinations that real patients have as long as all of their labels are wanted.
     """
-    lacking = {
-        label: each - count for label, count in sorted(origins.counts.items(), key=lambda pair: (pair[1], pair[0]))
-    }
-    wanted = {label: lack for label, lack in lacking.items() if lack > 0}
+    rarest_first = sorted(origins.counts, key=lambda label: (origins.counts[label], label))
+    wanted = {label: each - origins.counts[label] for label in rarest_first if origins.counts[label] < each}
     for label in list(wanted):
         while wanted.get(label, 0) > 0:
             candidates = [row for row in origins.by_label[label] if row.labels <= wanted.keys()]

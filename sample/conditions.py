@@ -9,6 +9,7 @@ from gen.data.compose import compose_prompt
 from gen.data.prompts import prompt_from_row
 
 Wording = Literal["plain", "templates", "reports"]
+OWN_WORDS = (", free words", ", report")  # how a source ends whose prompt says more than its condition
 
 
 class Condition(NamedTuple):
@@ -31,3 +32,9 @@ class Condition(NamedTuple):
             return prompt_from_row(row)
         share = 1.0 if wording == "reports" else 0.0
         return prompt_from_row(row, rng, drop_view=0, drop_sex=0, drop_age=0, drop_findings=0, use_report=share)
+
+    def origin(self, wording: Wording) -> str:
+        """Where the row of a plan comes from, and whether its prompt is more than a template."""
+        free, report = OWN_WORDS
+        reported = wording == "reports" and self.report
+        return self.source + (free if self.prompt else report if reported else "")

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .models import Settings
-from .parts import ACCEPTED, compact, read_manifest
+from .parts import compact, read_manifest
+from .row import ACCEPTED, GIVEN_UP
 from .store import Store
 from .writers import LOOSE, PACKED
 
@@ -64,7 +65,7 @@ def _card(settings: Settings, count: int, table: pa.Table) -> str:
     suffix = "parquet" if settings["format"] == "parquet" else "tar"
     configs = f"configs:\n- config_name: default\n  data_files: {PACKED}/*.{suffix}\n" if packed else ""
     example = f"```python\n{EXAMPLES.get(settings['format'], LOOSE_EXAMPLE)}\n```"
-    given_up = pc.sum(pc.equal(table["status"], "given up")).as_py() or 0
+    given_up = pc.sum(pc.equal(table["status"], GIVEN_UP)).as_py() or 0
     said = settings | {"gates": settings["gates"] or "none"}
     said["scheduler"] = said["scheduler"].removesuffix("Scheduler")
     return CARD_TEXT.format(configs=configs, count=count, given_up=given_up, example=example, **said)

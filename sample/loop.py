@@ -15,8 +15,8 @@ from gen import seeds
 
 from .interrupt import Interrupt
 from .models import Painter
-from .parts import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .request import Item
+from .row import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .writers import Picture, Writer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .parts import Row
+from .row import Row
 from .store import Store
 from .writers import IMAGES, LOOSE, PACKED, Format, Picture, Writer, described, loose_writer, png
 

@@ -28,13 +28,12 @@ import pyarrow.parquet as pq
 
 from gen.errors import UserError
 
+from .row import Row
 from .split import Shard
 from .store import Store
 
 FOLDER = "manifest"
 FAN = 64  # parts that become one: after n batches there are at most FAN * log(n) of them
-ACCEPTED, REJECTED, GIVEN_UP = "accepted", "rejected", "given up"
-Row = dict[str, object]
 KEYS = ("id", "try", "status", "run")
 
 TYPES: dict[str, pa.DataType] = {

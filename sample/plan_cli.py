@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,10 @@ from gen.errors import UserError
 
 from .conditions import Condition, Wording
 from .models import Device, Dtype, Painter, load_pipeline, settings_of
-from .packing import bytes_of
-from .planning import BYTES_PER_PIXEL, Recipe, Speed, conditions, counted, estimated, write_plan
 from .writers import Format
+
+if TYPE_CHECKING:
+    from .planning import Recipe, Speed
 
 SIDE = 256  # px of the shipped model
 HELP = {
@@ -52,6 +53,8 @@ def plan(
     dtype: Annotated[Dtype, typer.Option(help="to measure")] = "auto",
 ) -> None:
     """Plan a set: a Parquet table of ids, conditions, prompts and seeds; the same command gives the same plan."""
+    from .planning import BYTES_PER_PIXEL, Recipe, Speed, conditions, counted, estimated, write_plan
+
     recipe = Recipe(target, index, each, equal_sexes, copies, rare_copies, rare_below, prompts, seed)
     _check(recipe, out, dry_run)
     found = conditions(recipe)
@@ -76,6 +79,9 @@ def measured(
     dtype: Dtype,
 ) -> Speed:
     """Time and bytes of an image, from a batch drawn here; the first batch warms up."""
+    from .packing import bytes_of
+    from .planning import Speed
+
     pipeline = load_pipeline(model, None, device, dtype)
     painter = Painter(pipeline, settings_of(pipeline, steps, None), batch_size, padded=True)
     texts = [one.words("plain", None) for one in found]

@@ -87,7 +87,7 @@ def _row(number: int, condition: Condition, recipe: Recipe) -> dict:
         "age": condition.age,
         "findings": condition.findings,
         "seed": seeds.mix(recipe.seed, "image", number),
-        "source": condition.source,
+        "source": condition.origin(recipe.wording),
     }
 
 

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from gen.errors import UserError
 
-from .parts import ACCEPTED, GIVEN_UP, REJECTED, compact, next_run, read_manifest, table_bytes
+from .parts import compact, next_run, read_manifest, table_bytes
 from .plan import Plan, read_plan
 from .request import Item
+from .row import ACCEPTED, GIVEN_UP, REJECTED
 from .split import Shard
 from .store import Store
 from .verify import verify

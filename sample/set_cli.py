@@ -1,22 +1,21 @@
-"""cxr-sample plan, run, verify, index: sets from a plan."""
+"""cxr-sample run, verify, index: sets from a plan."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .job import Order, Worker
 from .models import Device, Dtype, load_pipeline
-from .plan import read_plan
-from .resume import stored_plan
 from .split import among_processes, parse_shard
-from .store import open_store
-from .verify import Proof
-from .verify import verify as prove
+from .store import Folder, open_store
 from .writers import Format, check_format
 
+if TYPE_CHECKING:
+    from .verify import Proof
+
+# tables take most of a second to import, so the functions that need them import them
 Out = Annotated[str, typer.Option(help="folder, or an address such as s3://bucket/set; the same command goes on")]
 
 
@@ -38,6 +37,9 @@ def run(
     wandb: Annotated[str | None, typer.Option(help="project to log figures to")] = None,
 ) -> None:
     """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one."""
+    from .job import Order, Worker
+    from .plan import read_plan
+
     check_format(format_)
     mine = among_processes(parse_shard(shard))
     order = Order(format_, steps, guidance, batch_size, max_tries, per_file, wandb, recheck)
@@ -53,11 +55,29 @@ def verify(
     plan: Annotated[Path | None, typer.Argument(help="its plan; the copy in the folder if left out")] = None,
 ) -> None:
     """Prove that a set is whole: every id once, every checksum right. Exit code 1 if it is not."""
+    from .plan import read_plan
+    from .resume import stored_plan
+    from .verify import verify as prove
+
     store = open_store(out)
     proof = prove(store, stored_plan(store) if plan is None else read_plan(plan))
     typer.echo(_told(proof))
     if proof.wrong:
         raise typer.Exit(1)
+
+
+def index(
+    out: Annotated[Path, typer.Argument(help="folder of a set")],
+    index_out: Annotated[Path, typer.Option("--out", help="Parquet or CSV file to write")],
+    may_ship: Annotated[bool, typer.Option("--may-ship", help="the licences behind the model allow copies")] = False,
+    validation: Annotated[float, typer.Option(min=0, max=0.9, help="share of patients in the split val")] = 0.1,
+    seed: Annotated[int, typer.Option(help="of the split")] = 0,
+) -> None:
+    """Turn a set's accepted images into an index, to train on like any other (Privacy Distillation, for one)."""
+    from .harvest import write_harvest
+
+    count = write_harvest(Folder(out), index_out, may_ship, validation, seed)
+    typer.echo(f"{count} synthetic radiographs are in {index_out}; train on them with data.index={index_out}")
 
 
 def _told(proof: Proof) -> str:

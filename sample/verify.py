@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from .loop import derived
 from .packing import UNPACK
-from .parts import ACCEPTED, GIVEN_UP, REJECTED, Row, read_manifest
+from .parts import read_manifest
 from .plan import Plan
+from .row import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .store import Store
 from .writers import IMAGES, PACKED
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gen.errors import UserError
 
-from .parts import ACCEPTED, Row
+from .row import ACCEPTED, Row
 from .store import Store
 
 if TYPE_CHECKING:
