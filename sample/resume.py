@@ -96,7 +96,6 @@ def prepare(store: Store, plan: Plan, settings: dict[str, str], alone: bool) -> 
 
 def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
     """Write down what the set is, or compare with what is written there; a plan may have grown at its end."""
-    described = {"settings": settings, "plan": plan.fingerprint(), "rows": len(plan), "synthetic": True}
     try:
         old = json.loads(store.read(DESCRIPTION))
         rows, fingerprint, before = int(old["rows"]), old["plan"], dict(old["settings"])
@@ -112,6 +111,7 @@ def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
     if old is not None and (rows > len(plan) or plan.fingerprint(rows) != fingerprint):
         raise UserError(f"{store.address}: holds a set of another plan; give another --out")
     if rows < len(plan):
+        described = {"settings": settings, "plan": plan.fingerprint(), "rows": len(plan), "synthetic": True}
         store.write(PLAN, table_bytes(plan.table))
         store.write(DESCRIPTION, (json.dumps(described, indent=1) + "\n").encode())
 

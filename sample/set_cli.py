@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .models import Device, Dtype, load_pipeline
+from .models import Device, Dtype
 from .split import among_processes, parse_shard
 from .store import Folder, open_store
 from .writers import Format, check_format
@@ -35,17 +35,22 @@ def run(
     dtype: Annotated[Dtype, typer.Option(help="auto is float16 on a GPU, float32 on a CPU")] = "auto",
     recheck: Annotated[bool, typer.Option(help="read every file again and draw the damaged ones anew")] = False,
     wandb: Annotated[str | None, typer.Option(help="project to log figures to")] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="this process, or tasks of a Ray cluster")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="shards for --engine ray")] = None,
 ) -> None:
     """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one."""
-    from .job import Order, Worker
-    from .plan import read_plan
+    from .engines import Assignment, carry_out, carry_out_with_ray
+    from .job import Order
 
     check_format(format_)
-    mine = among_processes(parse_shard(shard))
     order = Order(format_, steps, guidance, batch_size, max_tries, per_file, wandb, recheck)
-    rows, store = read_plan(plan), open_store(out)
-    outcome = Worker(load_pipeline(model, revision, device, dtype), rows, store, order, mine).draw()
-    typer.echo(f"{outcome.done} of {outcome.total} images of shard {mine} are in {out}")
+    work = Assignment(plan.absolute(), out, order, model, revision, device, dtype)
+    if engine == "ray":
+        what, outcome = "the plan", carry_out_with_ray(work, workers)
+    else:
+        mine = among_processes(parse_shard(shard))
+        what, outcome = f"shard {mine}", carry_out(work, mine)
+    typer.echo(f"{outcome.done} of {outcome.total} images of {what} are in {out}")
     if outcome.complete:
         typer.echo(f"the set is complete: prove it with cxr-sample verify {out}")
 
