@@ -9,9 +9,11 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
-from .request import Request, expand, read_table
 from .models import Device, Dtype, load_pipeline
+from .plan_cli import plan
+from .request import Request, expand, read_table
 from .run import draw
+from .set_cli import index, run, verify
 from .writers import check_format
 
 # torch and its kin take seconds to import, so the functions that draw import them
@@ -81,6 +83,10 @@ def demo(
     _check_numbers(steps=steps)
     sheet, page = draw_demo(load_pipeline(model, revision, device, dtype), out, steps, seed)
     typer.echo(f"Look at {sheet}\nor open {page}")
+
+
+for command in (plan, run, verify, index):
+    app.command()(command)
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from gen import seeds
 
 from .interrupt import Interrupt
 from .models import Painter
-from .parts import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .request import Item
+from .row import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .writers import Picture, Writer
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class Loop:
 
     def _judged(self, batch: Sequence[tuple[Item, int]]) -> list[Drawn]:
         items = [item for item, _ in batch]
-        pictures = self.painter.paint([item.prompt for item in items], [seed_of(*pair) for pair in batch])
+        pictures = self.painter.paint(
+            [item.prompt for item in items], [derived(item.seed, tried) for item, tried in batch]
+        )
         greys = np.stack([picture.grey for picture in pictures])
         said = {gate.name: gate.check(greys, items) for gate in self.gates}
         drawn = []
@@ -135,6 +137,6 @@ class Loop:
             watcher.tell(drawn, notes)
 
 
-def seed_of(item: Item, tried: int) -> int:
+def derived(seed: int, tried: int) -> int:
     """The seed of a drawing: the plan's own, then one derived from it for every further try."""
-    return seeds.mix(item.seed, "try", tried) if tried else item.seed
+    return seeds.mix(seed, "try", tried) if tried else seed

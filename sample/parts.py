@@ -8,7 +8,8 @@
 | seed | of this drawing |
 | model, model_hash, config_hash | what drew it |
 | file, member | where it lies; member inside a tar or Parquet file, else empty |
-| format, size, sha256 | of the image's own bytes; size of a whole file in `file_size` |
+| format, size, sha256 | of the image's own bytes |
+| file_size | bytes of the whole file |
 | verdicts | JSON: {gate: {"passed": ..., "score": ..., "reason": ...}} |
 | batch | images a call of the model |
 | time | UTC |
@@ -27,13 +28,12 @@ import pyarrow.parquet as pq
 
 from gen.errors import UserError
 
+from .row import Row
 from .split import Shard
 from .store import Store
 
 FOLDER = "manifest"
 FAN = 64  # parts that become one: after n batches there are at most FAN * log(n) of them
-ACCEPTED, REJECTED, GIVEN_UP = "accepted", "rejected", "given up"
-Row = dict[str, object]
 KEYS = ("id", "try", "status", "run")
 
 TYPES: dict[str, pa.DataType] = {
@@ -43,6 +43,7 @@ TYPES: dict[str, pa.DataType] = {
     "seed": pa.int64(),
     **dict.fromkeys(("model", "model_hash", "config_hash", "file", "member", "format"), pa.string()),
     "size": pa.int64(),
+    "file_size": pa.int64(),
     "sha256": pa.string(),
     "verdicts": pa.string(),
     "try": pa.int16(),

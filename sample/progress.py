@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .parts import REJECTED
+from .row import ACCEPTED, REJECTED
 from .store import Store
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class LiveSheet:
 
     def tell(self, drawn: Sequence[Drawn], notes: Sequence[str]) -> None:
         """Remember what passed, and draw the sheet when it is due."""
-        self.last.extend(one for one in drawn if one.status == "accepted")
+        self.last.extend(one for one in drawn if one.status == ACCEPTED)
         if self.last and time.monotonic() - self.drawn > SHEET_EVERY:
             self.draw()
 

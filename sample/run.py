@@ -36,7 +36,7 @@ def draw(
     """
     settings = settings_of(pipeline, steps, guidance)
     store = Folder(out)
-    writer = loose_writer(format_, store, folders=False)
+    writer = loose_writer(format_, store)
     rows = _kept(items, settings, writer, out, replace_others)
     store.make()
     with hold(out), Bar(len(items), len(rows)) as bar:

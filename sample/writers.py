@@ -12,14 +12,14 @@ import numpy as np
 
 from gen.errors import UserError
 
-from .parts import Row
+from .row import ACCEPTED, Row
 from .store import Store
 
 if TYPE_CHECKING:
     from gen.provenance import SynthesisRecord
 
 Format = Literal["png", "png16", "dicom", "webdataset", "parquet"]
-REJECTS = "rejects"
+IMAGES, PACKED, REJECTS = "images", "data", "rejects"  # folders
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,20 @@ class Writer(Protocol):
 class Loose:
     """A file an image: the encoder's bytes under the image's name."""
 
-    def __init__(self, store: Store, encode: Callable[[Picture], bytes], suffix: str, folders: bool) -> None:
-        self.store, self.encode, self.suffix, self.folders = store, encode, suffix, folders
+    def __init__(self, store: Store, encode: Callable[[Picture], bytes], suffix: str, folder: str = "") -> None:
+        self.store, self.encode, self.suffix, self.folder = store, encode, suffix, folder
 
-    def name(self, id_: str) -> str:
-        """The file of an image; in a folder of 256 where a set may be large."""
-        fold = f"images/{hashlib.blake2b(id_.encode(), digest_size=1).hexdigest()}/" if self.folders else ""
-        return f"{fold}{id_}{self.suffix}"
+    def name(self, id_: str, tried: int | None = None) -> str:
+        """The file of an image, or of one that was rejected; one of 256 folders where a set may be large."""
+        name = f"{id_}{'' if tried is None else f'_try{tried}'}{self.suffix}"
+        fold = hashlib.blake2b(id_.encode(), digest_size=1).hexdigest()
+        return f"{self.folder}/{fold}/{name}" if self.folder else name
 
     def add(self, row: Row, picture: Picture) -> list[Row]:
         data = self.encode(picture)
-        name = self.name(str(row["id"]))
+        name = self.name(str(row["id"]), None if row["status"] == ACCEPTED else int(str(row["try"])))
         self.store.write(name, data)
-        return [row | described(data) | {"file": name, "member": ""}]
+        return [row | described(data) | {"file": name, "member": "", "file_size": len(data)}]
 
     def flush(self) -> list[Row]:
         return []
@@ -108,9 +109,9 @@ LOOSE: dict[str, tuple[Callable[[Picture], bytes], str]] = {
 }
 
 
-def loose_writer(format_: str, store: Store, folders: bool) -> Loose:
+def loose_writer(format_: str, store: Store, folder: str = "") -> Loose:
     """The writer of a format with a file an image."""
-    return Loose(store, *LOOSE[format_], folders)
+    return Loose(store, *LOOSE[format_], folder)
 
 
 def check_format(format_: str) -> None:
