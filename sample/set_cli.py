@@ -88,6 +88,24 @@ def verify(
         typer.echo(find_similar(store).told())
 
 
+def calibrate(
+    index: Annotated[Path, typer.Option(help="index of real radiographs; its val and test splits are read")],
+    out: Annotated[Path, typer.Option(help="YAML to write, for cxr-sample run --thresholds")],
+    keep: Annotated[float, typer.Option(min=0.5, max=1, help="share of real radiographs that a gate lets pass")] = 0.95,
+    reader: Annotated[Path | None, typer.Option(help="reader's folder; the shipped one if left out")] = None,
+) -> None:
+    """Set the thresholds of the view, demographics and labels gates on real radiographs."""
+    from gen.data.summary import aligned_left
+    from gen.judges.reader import Reader
+
+    from .calibration import calibrate as set_thresholds
+    from .calibration import write_thresholds
+
+    thresholds, lines = set_thresholds(Reader.load(reader), index, keep)
+    write_thresholds(thresholds, out)
+    typer.echo(f"{aligned_left(lines)}\nwrote {out}")
+
+
 def index(
     out: Annotated[Path, typer.Argument(help="folder of a set")],
     index_out: Annotated[Path, typer.Option("--out", help="Parquet or CSV file to write")],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from diffusers import ModelMixin
-from safetensors import SafetensorError
 
 from gen.errors import UserError
+from gen.models.folders import read_settings
+from gen.models.loading import load_component
 
 T = TypeVar("T", bound=ModelMixin)
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -26,16 +25,10 @@ def load_network(kind: type[T], folder: str | Path) -> T:
     config = Path(folder) / "config.json"
     if not config.is_file():
         raise UserError(f"{folder}: no {kind.__name__} here (config.json is missing); train one with train/")
-    try:
-        found = json.loads(config.read_text()).get("_class_name")
-        if found != kind.__name__:
-            raise UserError(f"{folder}: holds a {found}, not a {kind.__name__}; give another folder")
-        network = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-    except UserError:
-        raise
-    except (OSError, SafetensorError, ValueError, RuntimeError, AttributeError, TypeError) as error:
-        raise UserError(f"{folder}: not a usable {kind.__name__} ({str(error).splitlines()[0]})") from None
-    return network.eval().requires_grad_(False)
+    found = read_settings(config).get("_class_name")
+    if found != kind.__name__:
+        raise UserError(f"{folder}: holds a {found}, not a {kind.__name__}; give another folder")
+    return load_component(kind, Path(folder)).eval().requires_grad_(False)
 
 
 def network_fingerprint(folder: str | Path) -> str:

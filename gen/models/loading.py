@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import (
@@ -38,6 +39,7 @@ from gen.models.codec import LatentCodec
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 
+Model = TypeVar("Model", bound=ModelMixin)
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
 UNETS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DConditionModel, PixArtTransformer2DModel)}
 SCHEDULERS: dict[str, type[SchedulerMixin]] = {
@@ -86,7 +88,7 @@ def pipeline_settings(folder: Path, index: dict, tasks: Container[str]) -> dict:
     return settings
 
 
-def load_component(kind: type[ModelMixin], folder: Path, dtype: torch.dtype = torch.float32) -> ModelMixin:
+def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.float32) -> Model:
     """A diffusers model of a known class from a folder."""
     read_settings(folder / "config.json")
     refuse_pickles(folder)
