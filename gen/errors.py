@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 EXIT_CODE = 2
 LONGEST_LINE = 1000  # characters; a cell of a hostile table may have a million
-DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # EFBIG: a limit of this process
+NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 
 
 class UserError(ValueError):
@@ -18,7 +19,7 @@ class UserError(ValueError):
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the process with one line on stderr and code 2 on a UserError or a full disk.
+    """End the process with one line on stderr and code 2 on a UserError, a full disk or a place that refuses to write.
 
     Anything else is a fault of ours and keeps its traceback.
     """
@@ -52,4 +53,7 @@ def _one_line(error: Exception) -> str | None:
     if disk_is_full(error):
         name = getattr(error, "filename", None) or "a file"
         return f"disk full while writing {name}; free some space and run the same command again"
+    if isinstance(error, OSError) and (error.errno in NOT_WRITABLE or "Read-only file system" in str(error)):
+        name = error.filename or "a file"
+        return plain_line(f"{name}: {error.strerror or error}; give another place, or the right to write there")
     return None

@@ -9,6 +9,8 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gen.errors import UserError
+
 from .parts import read_manifest
 from .row import ACCEPTED, GIVEN_UP
 from .store import Store
@@ -28,11 +30,21 @@ def rejections(store: Store) -> list[tuple[str, str, int, float]]:
     counts: Counter[tuple[str, str]] = Counter()
     for batch in bad["verdicts"].chunks:
         for text in batch.to_pylist():
-            failed = {name: said for name, said in json.loads(text or "{}").items() if not said["passed"]}
-            counts.update((name, NUMBER.sub("...", said["reason"])) for name, said in failed.items())
+            counts.update((name, NUMBER.sub("...", reason)) for name, reason in _failed(text, store))
     drawings = max(1, table.num_rows)
     rows = [(gate, reason, count, count / drawings) for (gate, reason), count in counts.most_common()]
     return [("", f"all of {table.num_rows} drawings", bad.num_rows, bad.num_rows / drawings), *rows]
+
+
+def _failed(text: str | None, store: Store) -> list[tuple[str, str]]:
+    """Gates that rejected a drawing, with their reasons."""
+    try:
+        said = json.loads(text or "{}").items()
+        return [(str(name), str(verdict["reason"])) for name, verdict in said if not verdict["passed"]]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UserError(
+            f"{store.address}: damaged verdicts in its manifest: {str(text)[:60]!r}; draw the set anew"
+        ) from None
 
 
 def write_rejections(store: Store) -> None:

@@ -656,6 +656,7 @@ def read_sentence(path: Path) -> None:
     expand([Request(text, view="PA", place=path.name)], 0)
 
 
+READER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 MODEL_FILES = ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json")
 MODEL_FILES += ("scheduler/scheduler_config.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")
 WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors")
@@ -774,6 +775,45 @@ def read_quarantine(path: Path) -> None:
     Quarantine(path, 0.5, 1000).names()
 
 
+def target_samples(_: Path) -> list[bytes]:
+    return [b"groups:\n  - {n: 20, findings: Edema, view: {PA: 2, AP: 1}, sex: [M, F], age: [18-40, 60]}\n  - {n: 3}\n"]
+
+
+def read_target_rows(path: Path) -> None:
+    """`cxr-sample plan --target`, if it asks for few images."""
+    from gen.sample.targets import read_target, target_conditions
+
+    target = read_target(path)
+    if sum(group.n for group in target.groups) < 1000:
+        list(target_conditions(target, random.Random(0)))
+
+
+def read_gate_thresholds(path: Path) -> None:
+    from gen.sample.thresholds import read_thresholds
+
+    read_thresholds(path)
+
+
+def reader_samples(name: str) -> Callable[[Path], list[bytes]]:
+    def samples(folder: Path) -> list[bytes]:
+        from gen.models.classifier import RadiographClassifier
+
+        if not (folder / "config.json").is_file():
+            shape = {"widths": (4, 8), "blocks": (1, 1), "features": 8, "resolution": 32}
+            RadiographClassifier(("Edema",), **shape).save_pretrained(folder)
+        return [(folder / name).read_bytes()]
+
+    return samples
+
+
+def read_reader(path: Path) -> None:
+    import torch
+
+    from gen.judges.reader import Reader
+
+    Reader.load(path.parent).read(torch.zeros(1, 1, 40, 40))
+
+
 SURFACES = [
     Surface("image.png", png_samples, png_damage, read_png, 8),
     Surface("image.jpg", jpeg_samples, bytes_damage, read_pixels, 6),
@@ -802,6 +842,12 @@ SURFACES = [
     Surface("store.json", moments_samples("store.json"), json_damage, read_moments, 3),
     Surface("moments.npy", moments_samples("moments.npy"), bytes_damage, read_moments, 2),
     Surface("done.npy", moments_samples("done.npy"), bytes_damage, read_moments, 2),
+    Surface("target.yaml", target_samples, config_damage, read_target_rows, 2),
+    Surface(
+        "gates.yaml", lambda _: [b"view: 0.1\nage: 20\nlabels: {Edema: 0.3}\n"], config_damage, read_gate_thresholds
+    ),
+    Surface("config.json", reader_samples("config.json"), json_damage, read_reader, 1.5),
+    Surface("diffusion_pytorch_model.safetensors", reader_samples(READER_WEIGHTS), header_damage, read_reader, 1.5),
     *(Surface(name, model_samples(name), json_damage, model_reader(name), 1.5) for name in MODEL_FILES),
     *(Surface(name, model_samples(name), header_damage, model_reader(name), 1.5) for name in WEIGHT_FILES),
 ]
