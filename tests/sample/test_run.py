@@ -398,3 +398,20 @@ def test_two_processes_by_accelerate(cxr_sample, make_plan, images, draw_plan, t
     assert cxr_sample("verify", out)[0] == 0
     draw_plan(plan, tmp_path / "one")
     assert images(out) == images(tmp_path / "one")
+
+
+def test_a_manifest_that_leads_out_of_the_set(cxr_sample, draw_plan, make_plan, tmp_path):
+    plan, out = make_plan(2), tmp_path / "set"
+    draw_plan(plan, out)
+    (tmp_path / "mine.tar").write_text("not yours")
+    store = open_store(out)
+    rows = read_manifest(store).to_pylist()
+    for file in ("../mine.tar", str(tmp_path / "mine.tar"), "data/../../mine.tar"):
+        Parts(store, Shard(), 9).add([row | {"file": file, "member": ""} for row in rows])
+        code, said, err = cxr_sample("verify", out)
+        assert code == 1 and "leads out of the set" in said
+        code, _, err = draw_plan(plan, out, "--recheck")
+        assert code == 2 and "leads out of the set" in err and err.count("\n") == 1
+        assert (tmp_path / "mine.tar").read_text() == "not yours"
+        for name in part_names(store)[1:]:
+            store.delete(name)
