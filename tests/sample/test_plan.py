@@ -129,7 +129,7 @@ def test_dry_run(cxr_sample, index, tiny_pipeline_dir, tmp_path):
     lines = [line.split() for line in said.splitlines()]
     assert ["images", "3000"] in lines and ["findings", "No", "Finding", "1800"] in lines
     assert ["Cardiomegaly", "400"] in lines and ["view", "PA", "1500"] in lines and ["age", "18-39", "1000"] in lines
-    assert "time about 0.42 h for one process at 2 images/s" in said and "disk about 0.14 GiB" in said
+    assert "time about 0.42 h for one process at 2 images/s" in said and "disk about 0.07 GiB" in said
     measure = ("--measure", "--model", tiny_pipeline_dir, "--steps", 1, "--device", "cpu", "--format", "webdataset")
     assert "measured on 8 images of cxr-gen" in cxr_sample(*run, *measure)[1]
 

@@ -415,3 +415,14 @@ def test_a_manifest_that_leads_out_of_the_set(cxr_sample, draw_plan, make_plan, 
         assert (tmp_path / "mine.tar").read_text() == "not yours"
         for name in part_names(store)[1:]:
             store.delete(name)
+
+
+def test_wandb_offline_and_no_secret_anywhere(draw_plan, make_plan, tmp_path, monkeypatch):
+    secret = "0123456789abcdef" * 2 + "01234567"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    code, said, err = draw_plan(make_plan(2), tmp_path / "set", "--wandb", "cxr")
+    assert code == 0 and list((tmp_path / "wandb").glob("offline-run-*"))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == [] and secret not in said + err
