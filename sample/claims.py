@@ -14,7 +14,7 @@ from .split import Shard
 from .store import Folder, Store
 
 CLAIMS = ".claims"  # a folder whose files the workers lock; a lock dies with its process, however that ends
-PATIENCE = 60.0  # seconds that a worker waits for another one to begin
+PATIENCE = 600.0  # seconds that a worker waits for another one to begin
 WAIT_FOR_IT = "wait until it has ended"
 
 
@@ -22,10 +22,11 @@ WAIT_FOR_IT = "wait until it has ended"
 def claim(store: Store, shard: Shard, prepare: Callable[[bool], None]) -> Iterator[None]:
     """Hold a shard of a folder; `prepare(alone)` runs before any other worker comes in if this one is alone.
 
-    Object stores know no locks: there nobody is ever told to be alone, and shards have to be disjoint.
+    Object stores and some file systems know no locks: there nobody is ever told to be alone, and shards have to be
+    disjoint.
     Errors: UserError when the shard is being drawn already, or workers of another split are at work.
     """
-    if not isinstance(store, Folder):
+    if not isinstance(store, Folder) or not _can_lock(store.path):
         prepare(False)
         yield
         return
@@ -77,6 +78,15 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _can_lock(folder: Path) -> bool:
+    with _opened(folder) as descriptor:
+        try:
+            _locked(descriptor, exclusive=False)
+        except OSError:
+            return False
+    return True
 
 
 def _write(descriptor: int, text: str) -> None:

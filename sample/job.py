@@ -72,7 +72,11 @@ class Worker:
         settings, runs = self.settings(), []
         if isinstance(self.store, Folder):
             self.store.make()
-        with claim(self.store, self.shard, lambda alone: runs.append(prepare(self.store, self.plan, settings, alone))):
+        with claim(
+            self.store,
+            self.shard,
+            lambda alone: runs.append(prepare(self.store, self.plan, settings, self.shard, alone)),
+        ):
             before = state(self.store, self.plan, self.shard, self.order.recheck)
             interrupt = self._draw(settings, before, runs[0])
             after = state(self.store, self.plan, self.shard)
@@ -100,7 +104,7 @@ class Worker:
         figures = Figures(store, f"metrics{ending}.jsonl", now.total, now.done, order.wandb)
         sheet = LiveSheet(store, f"contact{ending}.png")
         painter = Painter(self.pipeline, settings, order.batch_size, padded=True)
-        writer = set_writer(order.format, store, f"{run:05d}-{name}", order.per_file)
+        writer = set_writer(order.format, store, ledger.stem, order.per_file)
         rejects = Loose(store, png, ".png", REJECTS)
         with Bar(now.total, now.done) as bar:
             watchers = (bar, figures, sheet)

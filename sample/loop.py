@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -62,6 +63,7 @@ class Drawn:
             "seed": record.seed,
             "verdicts": json.dumps({name: _said(verdict) for name, verdict in self.verdicts.items()}),
             "batch": batch,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
             **{name: settings.get(name, "") for name in names},
         }
 

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,7 +61,7 @@ class Parts:
     def __init__(self, store: Store, shard: Shard, run: int) -> None:
         self.store, self.run = store, run
         # the token keeps workers apart where no lock does
-        self._stem = f"{run:05d}-{shard.number}of{shard.count}-{secrets.token_hex(4)}"
+        self.stem = f"{run:05d}-{shard.number}of{shard.count}-{secrets.token_hex(4)}"
         self._levels: list[list[str]] = []
         self._number = 0
 
@@ -76,7 +77,7 @@ class Parts:
             self._merge(names, len(self._levels))
 
     def _write(self, table: pa.Table, level: int) -> None:
-        name = f"{FOLDER}/{self._stem}-{self._number:06d}.parquet"
+        name = f"{FOLDER}/{self.stem}-{self._number:06d}.parquet"
         self._number += 1
         self.store.write(name, table_bytes(table))
         self._levels += [[] for _ in range(level + 1 - len(self._levels))]
@@ -86,8 +87,11 @@ class Parts:
 
     def _merge(self, names: list[str], level: int) -> None:
         """One part for many. Killed halfway, rows are there twice, which readers mind not."""
-        table = pa.concat_tables([read_part(self.store, name) for name in names])
-        merged = list(names)
+        merged, tables = list(names), [SCHEMA_EMPTY]
+        for name in merged:
+            with suppress(FileNotFoundError):  # a worker that found the set complete has put it elsewhere
+                tables.append(read_part(self.store, name))
+        table = pa.concat_tables(tables)
         for below in self._levels:
             below[:] = [name for name in below if name not in merged]
         self._write(table, level)
@@ -122,8 +126,8 @@ def read_part(store: Store, name: str, columns: Sequence[str] | None = None) -> 
 def read_manifest(store: Store, columns: Sequence[str] | None = None) -> pa.Table:
     """Every drawing once, whatever parts it stands in; `columns` besides id, try, status and run if only some count."""
     wanted = None if columns is None else list(dict.fromkeys([*KEYS, *columns]))
-    table = pa.concat_tables([SCHEMA_EMPTY.select(wanted or SCHEMA.names), *_tables(store, wanted)])
-    return latest(table)
+    _, tables = _tables(store, wanted)
+    return latest(pa.concat_tables([SCHEMA_EMPTY.select(wanted or SCHEMA.names), *tables]))
 
 
 def latest(table: pa.Table) -> pa.Table:
@@ -147,8 +151,8 @@ def compact(store: Store) -> None:
     """Put all parts together if there are many; only for a worker that is alone, or has finished."""
     names = part_names(store)
     if len(names) > FAN:
-        table = latest(pa.concat_tables([read_part(store, name) for name in names]))
-        run = next_run(store) - 1
+        names, tables = _tables(store, None)
+        table, run = latest(pa.concat_tables(tables)), next_run(store) - 1
         store.write(f"{FOLDER}/{run:05d}-all-{secrets.token_hex(4)}.parquet", table_bytes(table))
         for name in names:
             store.delete(name)
@@ -159,11 +163,12 @@ def part_names(store: Store) -> list[str]:
     return sorted(name for name in store.sizes(FOLDER) if name.endswith(".parquet"))
 
 
-def _tables(store: Store, columns: list[str] | None) -> Iterable[pa.Table]:
-    """All parts, listed anew when a merger took one away between the listing and the reading."""
+def _tables(store: Store, columns: list[str] | None) -> tuple[list[str], list[pa.Table]]:
+    """All parts and their names, listed anew when a merger took one away between the listing and the reading."""
     for _ in range(100):
         try:
-            return [read_part(store, name, columns) for name in part_names(store)]
+            names = part_names(store)
+            return names, [read_part(store, name, columns) for name in names]
         except FileNotFoundError:
             continue
     raise UserError(f"{store.address}/{FOLDER}: changes faster than it can be read; wait until the runs have ended")

@@ -22,8 +22,8 @@ from .plan import CHUNK, SCHEMA
 from .targets import read_target, target_conditions
 
 BANDS = {"0-17": (0, 18), "18-39": (18, 40), "40-59": (40, 60), "60-79": (60, 80), "80 and over": (80, 1000)}
-# bytes a pixel, measured on 64 radiographs of the shipped model at 256 px (LOG.md, 2026-11-24)
-BYTES_PER_PIXEL = {"png": 0.75, "png16": 1.8, "dicom": 1.05, "webdataset": 0.8, "parquet": 0.75}
+# bytes a pixel, measured on radiographs of the shipped model at 256 px (LOG.md, 2026-11-24)
+BYTES_PER_PIXEL = {"png": 0.39, "png16": 1.58, "dicom": 1.02, "webdataset": 0.43, "parquet": 0.4}
 
 
 @dataclass(frozen=True)

@@ -119,4 +119,4 @@ def _tracker(project: str, name: str):
     """A wandb run, by its own environment variables online or offline; the key never passes through here."""
     import wandb
 
-    return wandb.init(project=project, name=name)
+    return wandb.init(project=project, name=name, settings=wandb.Settings(silent=True))

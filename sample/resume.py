@@ -42,11 +42,13 @@ class State:
 def state(store: Store, plan: Plan, shard: Shard, recheck: bool = False) -> State:
     """What a worker has still to draw: what has no row yet, or whose file is gone or has another size.
 
-    `recheck` reads every file and takes those with another checksum for lost too.
+    `recheck` reads every file and removes those with another checksum first.
     """
-    finished, tries = _finished(store)
     if recheck:
-        finished = finished.filter(pc.invert(pc.is_in(finished, pa.array(verify(store, plan).bad, pa.string()))))
+        for name, id_ in verify(store, plan).damaged.items():
+            if name.startswith(PACKED) or shard.has(id_):  # another worker may be drawing its loose ones right now
+                store.delete(name)
+    finished, tries = _finished(store)
     mine = np.array([shard.has(id_) for id_ in plan.ids]) if shard.count > 1 else np.ones(len(plan), bool)
     done = pc.is_in(plan.table["id"], finished).to_numpy()
     return State(np.flatnonzero(mine & ~done), tries, int((mine & done).sum()), int(mine.sum()))
@@ -63,6 +65,9 @@ def _finished(store: Store) -> tuple[pa.Array, dict[str, int]]:
     table = read_manifest(store, ["file", "file_size"])
     there = present(store, table)
     accepted = pc.equal(table["status"], ACCEPTED)
+    for name in pc.unique(table["file"].filter(pc.and_(accepted, pc.invert(there)))).to_pylist():
+        if name.startswith(PACKED):
+            store.delete(name)  # cut off; what else it holds is drawn again in another file
     over = pc.or_(pc.and_(accepted, there), pc.equal(table["status"], GIVEN_UP))
     ids = table["id"].filter(over).combine_chunks()
     tries: dict[str, int] = {}
@@ -80,7 +85,7 @@ def present(store: Store, table: pa.Table) -> pa.ChunkedArray:
     return pc.fill_null(pc.equal(values.take(found.combine_chunks()), table["file_size"]), False)
 
 
-def prepare(store: Store, plan: Plan, settings: dict[str, str], alone: bool) -> int:
+def prepare(store: Store, plan: Plan, settings: dict[str, str], shard: Shard, alone: bool) -> int:
     """Make a folder ready for a worker and return its run's number; one that is alone tidies up first.
 
     Errors: UserError when the folder holds a set of other settings or of another plan.
@@ -90,7 +95,7 @@ def prepare(store: Store, plan: Plan, settings: dict[str, str], alone: bool) -> 
         for name in store.leftovers():
             store.delete(name)
         compact(store)
-        _remove_strays(store)
+    _remove_strays(store, "" if alone else f"-{shard.number}of{shard.count}-")
     return next_run(store)
 
 
@@ -116,13 +121,17 @@ def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
         store.write(DESCRIPTION, (json.dumps(described, indent=1) + "\n").encode())
 
 
-def _remove_strays(store: Store) -> None:
-    """Delete packed files that no row speaks of: their worker died before it could say so, and will draw them again."""
+def _remove_strays(store: Store, named: str) -> None:
+    """Delete packed files that no row speaks of: their worker died before it could say so, and will draw them again.
+
+    `named`: only those with this in their names, where other workers may have a file whose rows are still to come.
+    """
     packed = store.sizes(PACKED)
     if packed:
         known = set(pc.unique(read_manifest(store, ["file"])["file"]).to_pylist())
         for name in packed.keys() - known:
-            store.delete(name)
+            if named in name:
+                store.delete(name)
 
 
 def stored_plan(store: Store) -> Plan:

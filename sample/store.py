@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +15,8 @@ from gen.files import replacing
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-TEMPORARY = ".tmp"  # how the names end that gen.files.replacing writes under
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that gen.files.replacing writes under
+OURS = ("images", "data", "rejects", "manifest")  # folders of a set
 
 
 class Store(Protocol):
@@ -52,27 +55,37 @@ class Folder:
             if disk_is_full(error):
                 raise
             raise UserError(f"--out {self.path}: cannot be a folder ({error.strerror}); give another") from None
+        if not os.access(self.path, os.W_OK):
+            raise UserError(f"--out {self.path}: cannot be written to; give another, or mend its rights")
+
+    def _place(self, name: str) -> Path:
+        """Where a file lies; a manifest of unknown hands may name anything."""
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(f"{self.path}: {name[:200]!r} leads out of the set; its manifest is not of this command")
+        return self.path / name
 
     def write(self, name: str, data: bytes) -> None:
-        with replacing(self.path / name) as temporary:
+        with replacing(self._place(name)) as temporary:
             temporary.write_bytes(data)
 
     def append(self, name: str, text: str) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
+        with self._place(name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return self._place(name).read_bytes()
 
     def sizes(self, folder: str) -> dict[str, int]:
         return {entry.path[len(self.address) + 1 :]: entry.stat().st_size for entry in self._files(folder)}
 
     def delete(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        self._place(name).unlink(missing_ok=True)
 
     def leftovers(self) -> list[str]:
-        files = _entries(self.address)
-        return [entry.path[len(self.address) + 1 :] for entry in files if entry.name.endswith(TEMPORARY)]
+        inside = (entry for folder in OURS for entry in _entries(f"{self.address}/{folder}"))
+        beside = (entry for entry in os.scandir(self.address) if entry.is_file(follow_symlinks=False))
+        names = (entry.path for entry in chain(inside, beside) if TEMPORARY.fullmatch(entry.name))
+        return [name[len(self.address) + 1 :] for name in names]
 
     def _files(self, folder: str) -> Iterator[os.DirEntry]:
         return (entry for entry in _entries(f"{self.address}/{folder}") if not entry.name.startswith("."))
@@ -109,6 +122,7 @@ class Bucket:
         return self.system.cat_file(f"{self.root}/{name}")
 
     def sizes(self, folder: str) -> dict[str, int]:
+        self.system.invalidate_cache()  # other workers write here too
         found = self.system.find(f"{self.root}/{folder}", detail=True)
         names = {path[len(self.root) :].lstrip("/"): entry["size"] for path, entry in found.items()}
         return {name: size for name, size in names.items() if not name.rpartition("/")[2].startswith(".")}

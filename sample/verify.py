@@ -36,7 +36,7 @@ class Proof:
     leftovers: int = 0  # temporary files
     problems: list[str] = field(default_factory=list)
     wrong: int = 0
-    bad: set[str] = field(default_factory=set)  # ids whose files are missing or damaged
+    damaged: dict[str, str] = field(default_factory=dict)  # files with a missing or changed image, and its id
 
     def say(self, problem: str, count: int = 1) -> None:
         """Note a problem; the first ones by name."""
@@ -55,8 +55,9 @@ def verify(store: Store, plan: Plan) -> Proof:
     proof = Proof(planned=len(plan))
     table = read_manifest(store, COLUMNS)
     _check_ids(table, plan, proof)
-    with tqdm(total=table.num_rows, unit="image", delay=1) as bar:
-        for rows in _slices(table.sort_by([("file", "ascending"), ("member", "ascending")])):
+    accepted = table.filter(pc.equal(table["status"], ACCEPTED))  # rejects are kept aside, and are no part of the set
+    with tqdm(total=accepted.num_rows, unit="image", delay=1) as bar:
+        for rows in _slices(accepted.sort_by([("file", "ascending"), ("member", "ascending")])):
             for file, same in groupby(rows, key=lambda row: row["file"]):
                 _check_file(store, file, list(same), proof)
             bar.update(len(rows))
@@ -113,7 +114,7 @@ def _check_conditions(final: pa.Table, planned: pa.Table, proof: Proof) -> None:
 def _check_file(store: Store, file: str, rows: list[Row], proof: Proof) -> None:
     """The images that rows say lie in one file."""
     path = PurePosixPath(file)
-    if path.is_absolute() or ".." in path.parts or path.name.startswith(".") or not file:
+    if not file or path.is_absolute() or ".." in path.parts or path.name.startswith("."):
         for row in rows:
             _bad(row, "its file's name leads out of the set or is a temporary one", proof)
         return
@@ -150,7 +151,7 @@ def _images(data: bytes, rows: list[Row], proof: Proof) -> dict[str, bytes]:
 
 
 def _bad(row: Row, problem: str, proof: Proof) -> None:
-    proof.bad.add(str(row["id"]))
+    proof.damaged[str(row["file"])] = str(row["id"])
     proof.say(f"{row['id']}: {problem}")
 
 
@@ -160,4 +161,4 @@ def _count_strays(store: Store, known: pa.ChunkedArray, proof: Proof) -> None:
     files = set(pc.unique(known).to_pylist())
     proof.strays = len(store.sizes(IMAGES).keys() - files)
     for name in sorted(store.sizes(PACKED).keys() - files):
-        proof.say(f"{name}: is not in the manifest; run the set again and it is removed")
+        proof.say(f"{name}: is not in the manifest; delete it, or run the set again")

@@ -4,14 +4,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -24,6 +25,8 @@ from gen.sample.parts import FAN, Parts, part_names, read_manifest
 from gen.sample.plan import read_plan
 from gen.sample.split import Shard
 from gen.sample.store import open_store
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"
 
 
 def rows_of(out) -> pd.DataFrame:
@@ -115,10 +118,8 @@ def test_verify_sees_what_is_missing_or_too_much(cxr_sample, draw_plan, make_pla
     draw_plan(plan, tmp_path / "set")
     code, said, _ = cxr_sample("verify", tmp_path / "set", make_plan(4, "shorter.parquet"))
     assert code == 1 and "0004: is not in the plan" in said
-    table = pq.read_table(plan)
-    seeds_ = table["seed"].to_pandas()
-    seeds_[2] += 1
-    pq.write_table(table.set_column(table.column_names.index("seed"), "seed", [seeds_]), tmp_path / "other.parquet")
+    table = pd.read_parquet(plan)
+    table.assign(seed=table["seed"] + (table["id"] == "0002")).to_parquet(tmp_path / "other.parquet")
     code, said, _ = cxr_sample("verify", tmp_path / "set", tmp_path / "other.parquet")
     assert code == 1 and said.splitlines()[0] == "0002: was not drawn with the plan's seed"
 
@@ -289,14 +290,15 @@ class Said:
 
 
 class Even:
-    """Lets an image through whose pixels have an even sum."""
+    """Lets an image through whose pixels have an even sum, but none of number 3."""
 
     name = "even"
     settings = ""
 
     def check(self, images, items):
         sums = images.reshape(len(images), -1).sum(1, dtype=np.int64)
-        return [Said(total % 2 == 0, float(total), "" if total % 2 == 0 else "odd sum") for total in sums]
+        odd = [total % 2 == 1 or item.id == "0003" for total, item in zip(sums, items, strict=True)]
+        return [Said(not wrong, float(total), "odd sum" * wrong) for wrong, total in zip(odd, sums, strict=True)]
 
 
 def drawn_with_gate(pipeline, plan, out, tries=3, shard=None) -> pd.DataFrame:
@@ -320,8 +322,10 @@ def test_what_a_gate_rejects_is_drawn_again(cxr_sample, make_plan, tiny_pipeline
         )
         assert row["file"].startswith("images/" if verdict["passed"] else "rejects/")
         assert (tmp_path / "set" / row["file"]).is_file()
-        assert np.asarray(Image.open(tmp_path / "set" / row["file"])).sum() % 2 != verdict["passed"]
-    assert set(final[final["status"] == "given up"]["try"]) <= {2}
+        total = np.asarray(Image.open(tmp_path / "set" / row["file"])).sum(dtype=np.int64)
+        assert total == verdict["score"] and (total % 2 == 0 or not verdict["passed"])
+    assert "0003" in set(final[final["status"] == "given up"]["id"])
+    assert set(final[final["status"] == "given up"]["try"]) == {2}
     code, said, _ = cxr_sample("verify", tmp_path / "set")
     assert code == 0 and f"{(rows['status'] == 'given up').sum()} given up" in said
 
@@ -336,7 +340,8 @@ def test_tries_go_on_where_they_stopped_and_in_any_split(make_plan, tiny_pipelin
     shutil.copytree(tmp_path / "whole", tmp_path / "stopped", dirs_exist_ok=True)
     for name in part_names(store):  # as if it had been killed after the first drawings
         store.delete(name)
-    Parts(store, Shard(), 1).add(whole[whole["try"] == 0].drop(columns="run").to_dict("records"))
+    first = [row for row in read_manifest(open_store(tmp_path / "whole")).to_pylist() if row["try"] == 0]
+    Parts(store, Shard(), 1).add(first)
     stopped = drawn_with_gate(tiny_pipeline, plan, tmp_path / "stopped")
     for other in (halves, stopped):
         pd.testing.assert_frame_equal(
@@ -366,20 +371,59 @@ def test_the_row_of_the_later_run_counts(tmp_path):
     assert read_manifest(store)["size"].to_pylist() == [20]
 
 
+def test_a_process_takes_its_share_of_a_shard(draw_plan, make_plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, named in ((0, "shard 2/6"), (1, "shard 5/6")):
+        monkeypatch.setenv("RANK", str(rank))
+        assert named in draw_plan(make_plan(9), tmp_path / "set", "--shard", "2/3")[1]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    _, said, _ = draw_plan(make_plan(9), tmp_path / "set", "--shard", "2/3")
+    done, _, total = said.split()[:3]
+    assert done == total == str(len(rows_of(tmp_path / "set")))
+
+
+@pytest.mark.slow
 def test_two_processes_by_accelerate(cxr_sample, make_plan, images, draw_plan, tiny_pipeline_dir, tmp_path):
     plan, out = make_plan(9), tmp_path / "set"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--no_python"]
-    run = [sys.executable, "-m", "gen.sample.cli", "run", str(plan), "--out", str(out), "--device", "cpu"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu2.yaml")]
+    run = ["--main_process_port", port, "-m", "gen.sample.cli", "run", str(plan), "--out", str(out), "--device", "cpu"]
     options = ["--model", str(tiny_pipeline_dir), "--steps", "2", "--batch-size", "3"]
-    done = subprocess.run(
-        [*launch, *run, *options],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*launch, *run, *options], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "shard 1/2" in done.stdout and "shard 2/2" in done.stdout
     assert cxr_sample("verify", out)[0] == 0
     draw_plan(plan, tmp_path / "one")
     assert images(out) == images(tmp_path / "one")
+
+
+def test_a_manifest_that_leads_out_of_the_set(cxr_sample, draw_plan, make_plan, tmp_path):
+    plan, out = make_plan(2), tmp_path / "set"
+    draw_plan(plan, out)
+    (tmp_path / "mine.tar").write_text("not yours")
+    store = open_store(out)
+    rows = read_manifest(store).to_pylist()
+    for file in ("../mine.tar", str(tmp_path / "mine.tar"), "data/../../mine.tar"):
+        Parts(store, Shard(), 9).add([row | {"file": file, "member": ""} for row in rows])
+        code, said, err = cxr_sample("verify", out)
+        assert code == 1 and "leads out of the set" in said
+        code, _, err = draw_plan(plan, out, "--recheck")
+        assert code == 2 and "leads out of the set" in err and err.count("\n") == 1
+        assert (tmp_path / "mine.tar").read_text() == "not yours"
+        for name in part_names(store)[1:]:
+            store.delete(name)
+
+
+def test_wandb_offline_and_no_secret_anywhere(draw_plan, make_plan, tmp_path, monkeypatch):
+    secret = "0123456789abcdef" * 2 + "01234567"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    code, said, err = draw_plan(make_plan(2), tmp_path / "set", "--wandb", "cxr")
+    assert code == 0 and list((tmp_path / "wandb").glob("offline-run-*"))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == [] and secret not in said + err
