@@ -427,8 +427,7 @@ def one_line(said: str, words: str) -> None:
 def disk_full(world: World, job: Job, out: Path, expected: object, size: str) -> None:
     """The disk fills up; with more room the same command finishes."""
     with small_disk(out, size):
-        if job.prepared is not None:
-            job.prepared(out)
+        (out / "filler").write_bytes(bytes(4096))
         one_line(run(job.command(out), world.logs, 2), "disk")
         remount(out, "size=256m")
         settle(world, job, out, expected)

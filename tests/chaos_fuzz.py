@@ -8,12 +8,14 @@ cases of every surface; this command many, prints a table and ends with code 1 o
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import csv
 import io
 import json
 import random
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -25,6 +27,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -453,15 +456,15 @@ def dicom_samples(folder: Path) -> list[bytes]:
 
 
 def dicom_bombs(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """DICOM damage, and now and then a deflated file of a gigabyte of zeros."""
+    """DICOM damage, and now and then a deflated file of two gigabytes of zeros."""
     if rng.random() > 0.01:
         return dicom_damage(rng, data, others)
     start = others[4].find(b"1.2.840.10008.1.2.1.99")
     assert start > 0, "no deflated sample"
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     (length,) = struct.unpack("<I", others[4][140:144])  # of the file meta group
-    body = squeeze.compress(bytes(10**6)) * 1 + b"".join(squeeze.compress(bytes(10**7)) for _ in range(250))
-    return others[4][: 144 + length] + body + squeeze.flush()
+    piece = squeeze.compress(bytes(10**7)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # stands alone, so it may be repeated
+    return others[4][: 144 + length] + piece * 250 + squeeze.flush()
 
 
 def index_frame(folder: Path) -> pd.DataFrame:
@@ -663,17 +666,25 @@ WEIGHT_FILES = ("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytor
 WEIGHT_FILES += ("text_encoder/model.safetensors",)
 
 
+@cache
+def tiny_model() -> Path:
+    """The tests' tiny model with random weights, saved once a process."""
+    import runpy
+
+    import torch
+
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    torch.manual_seed(0)
+    runpy.run_path(str(Path(__file__).with_name("conftest.py")))["_random_pipeline"]().save_pretrained(folder)
+    return folder
+
+
 def model_samples(name: str) -> Callable[[Path], list[bytes]]:
     """A tiny model's folder, and the one file of it that is to be damaged."""
 
     def samples(folder: Path) -> list[bytes]:
-        import runpy
-
-        import torch
-
-        torch.manual_seed(0)
-        if not (folder / "model_index.json").is_file():
-            runpy.run_path(str(Path(__file__).with_name("conftest.py")))["_random_pipeline"]().save_pretrained(folder)
+        shutil.copytree(tiny_model(), folder, dirs_exist_ok=True)
         return [(folder / name).read_bytes()]
 
     return samples

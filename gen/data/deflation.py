@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gen.errors import UserError
 
-LARGEST_DATASET = 2**30  # bytes
+LARGEST_DATASET = 2**28  # bytes; the largest radiographs have a quarter of it
 META_START = 144  # bytes: preamble, DICM and the length of the meta group
 CHUNK = 2**20  # bytes inflated at a time
 
