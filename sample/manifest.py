@@ -35,10 +35,10 @@ def read_manifest(folder: Path) -> dict[str, Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            rows, names = list(reader), list(reader.fieldnames or [])
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise UserError(f"{path}: not readable ({error}); give another --out") from None
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+    missing = [column for column in COLUMNS if column not in names]
     if missing:
         raise UserError(f"{path}: not a manifest of this command (no column {missing[0]!r}); give another --out")
     for number, row in enumerate(rows, start=1):
@@ -46,7 +46,6 @@ def read_manifest(folder: Path) -> dict[str, Row]:
             raise UserError(
                 f"{path}: row {number}: {_shown(row['img_savename'])} is no name of an image; give another --out"
             )
-    names = list(reader.fieldnames or [])
     return {row["img_savename"]: {name: cell_text(row[name]) for name in names} for row in rows}
 
 

@@ -114,6 +114,7 @@ def read_part(store: Store, name: str, columns: Sequence[str] | None = None) -> 
     data = store.read(name)
     try:
         table = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+        table.validate(full=True)
         return table.select(columns or SCHEMA.names).cast(
             pa.schema([SCHEMA.field(name) for name in table.column_names])
         )

@@ -74,6 +74,7 @@ def read_plan(source: Path | pa.NativeFile, name: str = "") -> Plan:
         raise UserError(f"{name}: no such plan; make one with cxr-sample plan")
     try:
         table = pq.read_table(source)
+        table.validate(full=True)  # text that is no UTF-8 would raise in the middle of a run
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(
             f"{name}: not a readable Parquet table ({_line(error)}); make it with cxr-sample plan"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     Errors: UserError naming the file where it is missing, truncated or no image.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where the name is too long to be one
         raise UserError(f"{path}: no such image file; correct the path or build the index again")
     if path.suffix.lower() in DICOM_SUFFIXES:
         from gen.data.dicom import read_dicom

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from gen.data.tables import read_csv_text, read_parquet
+from gen.data.tables import parsing, read_csv_text, read_parquet
 from gen.errors import UserError
 from gen.files import replacing
 
@@ -99,7 +99,8 @@ def typed(table: pd.DataFrame, name: str | Path = "index") -> pd.DataFrame:
     """
     table = table.copy()
     for column in table.columns.intersection(TEXT):
-        table[column] = table[column].astype("str").where(table[column].notna(), "")
+        with parsing(name, f"column {column}", "it must hold text"):
+            table[column] = table[column].astype("str").where(table[column].notna(), "")
     for column in table.columns.intersection(NUMBERS):
         if table[column].dtype.kind not in "fiu":
             table[column] = _parsed(table[column], _number, f"{name}: column {column} must hold numbers")

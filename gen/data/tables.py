@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from gen.errors import UserError
 
@@ -35,6 +36,7 @@ def read_csv_text(path: str | Path, remedy: str) -> pd.DataFrame:
 def read_parquet(path: str | Path, remedy: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """A Parquet table, which must have these columns."""
     with parsing(path, "Parquet table", remedy):
+        pq.read_table(path).validate(full=True)  # text that is no UTF-8 would raise later, in the middle of something
         table = pd.read_parquet(path)
     missing = [column for column in columns if column not in table]
     if missing:
