@@ -296,7 +296,7 @@ class Even:
 
     def check(self, images, items):
         sums = images.reshape(len(images), -1).sum(1, dtype=np.int64)
-        odd = [total % 2 == 1 or item.id == "0003" for total, item in zip(sums, items, strict=True)]
+        odd = [bool(total % 2) or item.id == "0003" for total, item in zip(sums, items, strict=True)]
         return [Said(not wrong, float(total), "odd sum" * wrong) for wrong, total in zip(odd, sums, strict=True)]
 
 
