@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from gen.errors import UserError
 from gen.files import replacing
 
 RECORD_KEY = "cxr-gen"
@@ -57,7 +58,13 @@ def png_bytes(image: Image.Image, record: SynthesisRecord) -> bytes:
 
 
 def read_record(path: Path) -> SynthesisRecord | None:
-    """The record of a PNG written by this package, or None."""
-    with Image.open(path) as image:
-        text = image.text.get(RECORD_KEY) if hasattr(image, "text") else None
-    return SynthesisRecord(**json.loads(text)) if text else None
+    """The record of a PNG written by this package, or None.
+
+    Errors: UserError for no image, or a record that is damaged or of another version.
+    """
+    try:
+        with Image.open(path) as image:
+            text = image.text.get(RECORD_KEY) if hasattr(image, "text") else None
+        return SynthesisRecord(**json.loads(text)) if text else None
+    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: its record cannot be read ({str(error)[:200]}); draw the image again") from None

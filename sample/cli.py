@@ -13,7 +13,7 @@ from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
-from .set_cli import index, run, verify
+from .set_cli import calibrate, index, run, verify
 from .writers import check_format
 
 # torch and its kin take seconds to import, so the functions that draw import them
@@ -85,7 +85,7 @@ def demo(
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
-for command in (plan, run, verify, index):
+for command in (plan, run, verify, calibrate, index):
     app.command()(command)
 
 

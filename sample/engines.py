@@ -34,7 +34,8 @@ def carry_out(work: Assignment, shard: Shard) -> Outcome:
     """Draw one shard in this process."""
     plan, store = read_plan(work.plan), open_store(work.out)
     pipeline = load_pipeline(work.model, work.revision, work.device, work.dtype)
-    return Worker(pipeline, plan, store, work.order, shard).draw()
+    gates = work.order.gating.load(str(pipeline.device)) if work.order.gating.names else ()
+    return Worker(pipeline, plan, store, work.order, shard, gates).draw()
 
 
 def carry_out_with_ray(work: Assignment, workers: int | None = None) -> Outcome:

@@ -8,8 +8,11 @@ import io
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gen.files import plain_cell
+
 from .models import Settings
 from .parts import compact, read_manifest
+from .rejections import write_rejections
 from .row import ACCEPTED, GIVEN_UP
 from .store import Store
 from .writers import LOOSE, PACKED
@@ -47,6 +50,8 @@ def finish(store: Store, settings: Settings) -> None:
     accepted = table.filter(pc.equal(table["status"], ACCEPTED))
     if settings["format"] in LOOSE:
         store.write(PROMPTS, _prompts(accepted))
+    if settings["gates"]:
+        write_rejections(store)
     store.write(CARD, _card(settings, accepted.num_rows, table).encode())
 
 
@@ -56,7 +61,8 @@ def _prompts(accepted: pa.Table) -> bytes:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["prompt", "img_savename"])
     for batch in accepted.select(["prompt", "file"]).to_batches(max_chunksize=10_000):
-        writer.writerows(zip(batch["prompt"].to_pylist(), batch["file"].to_pylist(), strict=True))
+        prompts = [plain_cell(prompt) for prompt in batch["prompt"].to_pylist()]
+        writer.writerows(zip(prompts, batch["file"].to_pylist(), strict=True))
     return file.getvalue().encode()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .claims import claim
 from .finish import finish
+from .gating import Gating
 from .interrupt import Interrupt
 from .loop import Loop
 from .models import Painter, Settings, settings_of
@@ -37,6 +38,7 @@ class Order:
     guidance: float | None = None
     batch_size: int = 8
     max_tries: int = 1
+    gating: Gating = field(default_factory=Gating)  # names; the gates themselves are loaded where they are needed
     per_file: int = 1000  # images a packed file
     wandb: str | None = None  # project
     recheck: bool = False  # read every file again instead of trusting its size
@@ -90,7 +92,7 @@ class Worker:
         order = self.order
         settings = settings_of(self.pipeline, order.steps, order.guidance)
         settings |= {"format": order.format, "batch_size": str(order.batch_size), "max_tries": str(order.max_tries)}
-        settings["gates"] = ", ".join(gate.name for gate in self.gates)
+        settings["gates"] = "; ".join(f"{gate.name} {gate.settings}".rstrip() for gate in self.gates)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return settings | {"config_hash": digest[:12]}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.errors import UserError
-from gen.files import replacing
+from gen.files import cell_text, plain_cell, replacing
 
 if TYPE_CHECKING:
     from .request import Item
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 NAME = "manifest.csv"
 COLUMNS = ("img_savename", "prompt", "view", "sex", "age", "findings", "seed", "model", "model_hash")
 COLUMNS += ("steps", "guidance", "scheduler", "dtype", "sha256", "synthetic")
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # leads nowhere but into the folder
 
 Row = dict[str, str]
 
@@ -38,7 +41,13 @@ def read_manifest(folder: Path) -> dict[str, Row]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
     if missing:
         raise UserError(f"{path}: not a manifest of this command (no column {missing[0]!r}); give another --out")
-    return {row["img_savename"]: row for row in rows}
+    for number, row in enumerate(rows, start=1):
+        if not PLAIN_NAME.fullmatch(row["img_savename"]):
+            raise UserError(
+                f"{path}: row {number}: {_shown(row['img_savename'])} is no name of an image; give another --out"
+            )
+    names = list(reader.fieldnames or [])
+    return {row["img_savename"]: {name: cell_text(row[name]) for name in names} for row in rows}
 
 
 class CsvLedger:
@@ -80,7 +89,7 @@ def write_manifest(folder: Path, rows: Sequence[Row]) -> None:
     with replacing(folder / NAME) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: plain_cell(str(cell)) for name, cell in row.items()} for row in rows)
 
 
 def check_same_run(folder: Path, rows: Mapping[str, Row], expected: Mapping[str, Row]) -> None:

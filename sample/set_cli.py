@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .gating import NAMES, parse_gating
 from .models import Device, Dtype
 from .split import among_processes, parse_shard
 from .store import Folder, open_store
@@ -33,6 +34,9 @@ def run(
     per_file: Annotated[int, typer.Option(min=1, help="images a tar or Parquet file")] = 1000,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="auto is float16 on a GPU, float32 on a CPU")] = "auto",
+    gates: Annotated[str, typer.Option(help=f"what drawings have to pass, of {', '.join(NAMES)}; a,b,c")] = "",
+    thresholds: Annotated[Path | None, typer.Option(help="YAML of the gates' thresholds")] = None,
+    train_index: Annotated[Path | None, typer.Option(help="index the model was trained on, for memory gates")] = None,
     recheck: Annotated[bool, typer.Option(help="read every file again and draw the damaged ones anew")] = False,
     wandb: Annotated[str | None, typer.Option(help="project to log figures to")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="this process, or tasks of a Ray cluster")] = "local",
@@ -43,7 +47,8 @@ def run(
     from .job import Order
 
     check_format(format_)
-    order = Order(format_, steps, guidance, batch_size, max_tries, per_file, wandb, recheck)
+    gating = parse_gating(gates, thresholds, train_index)
+    order = Order(format_, steps, guidance, batch_size, max_tries, gating, per_file, wandb, recheck)
     work = Assignment(plan.absolute(), out, order, model, revision, device, dtype)
     if engine == "ray":
         what, outcome = "the plan", carry_out_with_ray(work, workers)
@@ -51,6 +56,10 @@ def run(
         mine = among_processes(parse_shard(shard))
         what, outcome = f"shard {mine}", carry_out(work, mine)
     typer.echo(f"{outcome.done} of {outcome.total} images of {what} are in {out}")
+    if outcome.complete and gating.names:
+        from .rejections import told
+
+        typer.echo(told(open_store(out)))
     if outcome.complete:
         typer.echo(f"the set is complete: prove it with cxr-sample verify {out}")
 
@@ -58,8 +67,12 @@ def run(
 def verify(
     out: Annotated[str, typer.Argument(help="folder or address of a set")],
     plan: Annotated[Path | None, typer.Argument(help="its plan; the copy in the folder if left out")] = None,
+    similar: Annotated[bool, typer.Option(help="also look for images that are the same picture")] = True,
 ) -> None:
-    """Prove that a set is whole: every id once, every checksum right. Exit code 1 if it is not."""
+    """Prove that a set is whole: every id once, every checksum right. Exit code 1 if it is not.
+
+    Also says which images are the same picture, and whether that happens to different prompts.
+    """
     from .plan import read_plan
     from .resume import stored_plan
     from .verify import verify as prove
@@ -69,6 +82,28 @@ def verify(
     typer.echo(_told(proof))
     if proof.wrong:
         raise typer.Exit(1)
+    if similar:
+        from .similar import find_similar
+
+        typer.echo(find_similar(store).told())
+
+
+def calibrate(
+    index: Annotated[Path, typer.Option(help="index of real radiographs; its val and test splits are read")],
+    out: Annotated[Path, typer.Option(help="YAML to write, for cxr-sample run --thresholds")],
+    keep: Annotated[float, typer.Option(min=0.5, max=1, help="share of real radiographs that a gate lets pass")] = 0.95,
+    reader: Annotated[Path | None, typer.Option(help="reader's folder; the shipped one if left out")] = None,
+) -> None:
+    """Set the thresholds of the view, demographics and labels gates on real radiographs."""
+    from gen.data.summary import aligned_left
+    from gen.judges.reader import Reader
+
+    from .calibration import calibrate as set_thresholds
+    from .calibration import write_thresholds
+
+    thresholds, lines = set_thresholds(Reader.load(reader), index, keep)
+    write_thresholds(thresholds, out)
+    typer.echo(f"{aligned_left(lines)}\nwrote {out}")
 
 
 def index(

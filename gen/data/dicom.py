@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gen.data.deflation import refuse_bomb
 from gen.data.images import luma
 from gen.errors import UserError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PROJECTION_MODALITIES = ("", "CR", "DX", "RF", "RG", "OT")
 PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "PixelData")
+LARGEST_PIXELS = 2**27  # of a header; decoders claim the memory that it promises
 WINDOW_TAGS = ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation")
 # pydicom asks its plugins by the alphabet, GDCM first, which takes half as long again and more
 FASTEST = {
@@ -45,6 +47,8 @@ def read_dicom(path: str | Path) -> np.ndarray:
             shown = _shown(stored, dataset)
         except (ValueError, AttributeError, TypeError, NotImplementedError, IndexError) as error:
             raise UserError(f"{path}: cannot apply its grey-scale tables ({error}); export it again") from None
+    if not shown.size or not np.isfinite(shown).all():
+        raise UserError(f"{path}: its grey-scale tables lead to no picture; export it again")
     return shown.astype(np.float32)
 
 
@@ -61,7 +65,10 @@ def _read(path: Path) -> Dataset:
     from pydicom.errors import InvalidDicomError
 
     try:
+        refuse_bomb(path)
         return dcmread(path)
+    except UserError:
+        raise
     except InvalidDicomError:
         return _read_without_preamble(path)
     except Exception as error:  # damaged files fail in many ways inside the parser
@@ -94,6 +101,9 @@ def _refuse_unfit(dataset: Dataset, path: str | Path) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise UserError(f"{path}: holds {frames} frames; export one frame a file")
+    pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    if not 0 < pixels <= LARGEST_PIXELS:
+        raise UserError(f"{path}: {dataset.get('Rows')} x {dataset.get('Columns')} pixels; export it again")
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric.startswith("PALETTE"):
         raise UserError(f"{path}: palette colours are not supported; export it as MONOCHROME2")

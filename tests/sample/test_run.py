@@ -293,6 +293,7 @@ class Even:
     """Lets an image through whose pixels have an even sum, but none of number 3."""
 
     name = "even"
+    settings = ""
 
     def check(self, images, items):
         sums = images.reshape(len(images), -1).sum(1, dtype=np.int64)
