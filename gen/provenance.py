@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -39,7 +39,7 @@ class SynthesisRecord:
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))  # flat, and `asdict` would copy every value deeply
 
 
 def save_png(image: Image.Image, record: SynthesisRecord, path: Path) -> None:
