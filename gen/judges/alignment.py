@@ -32,7 +32,7 @@ class ImageText:
         Errors: UserError for a folder without a usable CLIP.
         """
         folder = Path(folder or SHIPPED_CLIP)
-        model = load_network(RadiographCLIP, folder)
+        model = load_network(RadiographCLIP, folder, sees_images=False)
         if not (folder / "tokenizer" / "tokenizer.json").is_file():
             raise UserError(f"{folder}: its tokenizer/ is missing; copy the whole folder again")
         return cls(model, AutoTokenizer.from_pretrained(folder / "tokenizer"), network_fingerprint(folder))

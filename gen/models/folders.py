@@ -64,8 +64,10 @@ def said_plainly(folder: Path, what: str) -> Iterator[None]:
     """Turn whatever a library raises about a damaged folder into a UserError."""
     try:
         yield
-    except (UserError, MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError):
         raise
+    except UserError as error:
+        raise (error if str(folder) in str(error) else UserError(f"{folder}: {error}")) from None
     except Exception as error:  # damaged folders fail in many ways inside three libraries
         if disk_is_full(error):
             raise
