@@ -114,6 +114,8 @@ class CXRPipeline(DiffusionPipeline):
             arguments = load_stable_diffusion(folder, index, torch_dtype)
         with said_plainly(folder, "model"):
             pipeline = cls(**arguments)
+            with torch.no_grad():
+                pipeline.task({"prompt": [""]})  # more tokens than its encoder has places would raise only when drawing
             pipeline.model_hash = weights_hash(folder)
         return pipeline
 
