@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -24,6 +26,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_cell(text: str) -> str:
+    """A CSV cell that a spreadsheet shows and does not run: text that begins like a formula gets an apostrophe."""
+    if not text.lstrip("'").startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def cell_text(cell: str) -> str:
+    """The text that `plain_cell` was given."""
+    guarded = cell[:1] == "'" and cell[1:].lstrip("'").startswith(FORMULA)
+    return cell[1:] if guarded else cell
 
 
 def _flush(path: Path) -> None:

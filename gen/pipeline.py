@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,6 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, SchedulerMixin
 from diffusers.utils import BaseOutput
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from gen import seeds
@@ -24,8 +22,9 @@ from gen.data.images import from_model
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
-from gen.models.loading import download, load_stable_diffusion, weights_hash
-from gen.models.text import TextEncoder, drop_pooler, load_text_encoder, merged
+from gen.models.folders import read_settings, said_plainly
+from gen.models.loading import download, load_modules, load_stable_diffusion, pipeline_settings, weights_hash
+from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.tasks import TASKS
 
@@ -106,20 +105,18 @@ class CXRPipeline(DiffusionPipeline):
         Errors: UserError when the folder is not a model, or a hub id that cannot be had.
         """
         folder = Path(model) if Path(model).is_dir() else download(str(model), revision)
-        index = folder / "model_index.json"
-        if not index.is_file():
+        if not (folder / "model_index.json").is_file():
             raise UserError(f"{folder}: not a model folder (model_index.json is missing)")
-        try:
-            if json.loads(index.read_text())["_class_name"] == cls.__name__:
-                # loaded here, for diffusers would add a BERT's pooling layer with random weights, and say so at length
-                text = load_text_encoder(folder, subfolder="text_encoder").model.to(torch_dtype)
-                options = {"dtype": torch_dtype, "use_safetensors": True}
-                pipeline = super().from_pretrained(str(folder), text_encoder=text, **options)
-            else:
-                pipeline = cls(**load_stable_diffusion(folder, torch_dtype))
-        except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-            raise UserError(f"{folder}: not a usable model ({str(error).splitlines()[0]}); fetch it again") from None
-        pipeline.model_hash = weights_hash(folder)
+        index = read_settings(folder / "model_index.json")
+        if index.get("_class_name") == cls.__name__:
+            arguments = {**load_modules(folder, index, torch_dtype), **pipeline_settings(folder, index, TASKS)}
+        else:
+            arguments = load_stable_diffusion(folder, index, torch_dtype)
+        with said_plainly(folder, "model"):
+            pipeline = cls(**arguments)
+            with torch.no_grad():
+                pipeline.task({"prompt": [""]})  # more tokens than its encoder has places would raise only when drawing
+            pipeline.model_hash = weights_hash(folder)
         return pipeline
 
     # ---- using it -------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from gen.errors import UserError
 from gen.files import replacing
 
 RECORD_KEY = "cxr-gen"
@@ -37,20 +39,32 @@ class SynthesisRecord:
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))  # flat, and `asdict` would copy every value deeply
 
 
 def save_png(image: Image.Image, record: SynthesisRecord, path: Path) -> None:
-    """Write an 8-bit PNG with its record in a text chunk; complete under its name or not there at all."""
-    info = PngInfo()
+    """Write a grey PNG with its record in a text chunk; complete under its name or not there at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(png_bytes(image, record))
+
+
+def png_bytes(image: Image.Image, record: SynthesisRecord) -> bytes:
+    """A PNG file's bytes, of 8 or 16 bits as the image has, with the record in a text chunk."""
+    info, file = PngInfo(), io.BytesIO()
     info.add_itxt(RECORD_KEY, record.to_json())
     info.add_text("Comment", record.notice)
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=info)
+    image.save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
 
 
 def read_record(path: Path) -> SynthesisRecord | None:
-    """The record of a PNG written by this package, or None."""
-    with Image.open(path) as image:
-        text = image.text.get(RECORD_KEY) if hasattr(image, "text") else None
-    return SynthesisRecord(**json.loads(text)) if text else None
+    """The record of a PNG written by this package, or None.
+
+    Errors: UserError for no image, or a record that is damaged or of another version.
+    """
+    try:
+        with Image.open(path) as image:
+            text = image.text.get(RECORD_KEY) if hasattr(image, "text") else None
+        return SynthesisRecord(**json.loads(text)) if text else None
+    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: its record cannot be read ({str(error)[:200]}); draw the image again") from None

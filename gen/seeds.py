@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # plans of a million rows need `mix` alone, and torch takes seconds to import
+    import torch
 
 SEED_LIMIT = 2**63
 
@@ -18,11 +20,15 @@ def mix(*parts: int | str) -> int:
 
 def generator(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator seeded by `mix(*parts)`."""
+    import torch
+
     return torch.Generator(device).manual_seed(mix(*parts))
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
     """Seed the global generators for one training step, so that a resumed run draws the same noise."""
+    import torch
+
     value = mix(seed, rank, step)
     random.seed(value)
     torch.manual_seed(value)
@@ -33,4 +39,6 @@ def image_noise(seeds: list[int], shape: tuple[int, ...], name: str = "latent") 
 
     Drawn on the CPU, so that every device starts from the same noise. Shapes: -> [len(seeds), *shape].
     """
+    import torch
+
     return torch.stack([torch.randn(shape, generator=generator("image", seed, name)) for seed in seeds])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +9,12 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
+from .models import Device, Dtype, load_pipeline
+from .plan_cli import plan
 from .request import Request, expand, read_table
-from .run import DICOM_SUFFIX, Device, Dtype, draw, load_pipeline
+from .run import draw
+from .set_cli import calibrate, index, run, verify
+from .writers import check_format
 
 # torch and its kin take seconds to import, so the functions that draw import them
 app = typer.Typer(
@@ -20,7 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-SUFFIXES = {"png": ".png", "dicom": DICOM_SUFFIX}
 
 Out = Annotated[Path, typer.Option(help="folder to write into; the same command again goes on where it was stopped")]
 Model = Annotated[str | None, typer.Option(help="model folder or hub id; the shipped model if left out")]
@@ -59,8 +61,9 @@ def image(
     """
     _check_numbers(batch_size=batch_size, steps=steps, guidance=guidance)
     defaults = Request(prompt, view, sex, age, n=n)
-    items = expand(_requests(defaults, table), seed, _suffix(format_))
-    draw(load_pipeline(model, revision, device, dtype), items, out, steps, guidance, batch_size)
+    items = expand(_requests(defaults, table), seed)
+    check_format(format_)
+    draw(load_pipeline(model, revision, device, dtype), items, out, steps, guidance, batch_size, format_=format_)
     typer.echo(f"{len(items)} synthetic radiographs and manifest.csv are in {out}")
 
 
@@ -82,6 +85,10 @@ def demo(
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
+for command in (plan, run, verify, calibrate, index):
+    app.command()(command)
+
+
 def main() -> None:
     """Entry point of the console script."""
     with exit_on_user_error():
@@ -92,12 +99,6 @@ def _requests(defaults: Request, table: Path | None) -> list[Request]:
     if (table is None) == (defaults.prompt == ""):
         raise UserError("give either --prompt TEXT or --table FILE.csv")
     return [defaults] if table is None else read_table(table, defaults)
-
-
-def _suffix(format_: str) -> str:
-    if format_ == "dicom" and find_spec("pydicom") is None:
-        raise UserError("--format dicom needs pydicom; install it with: pip install 'cxr-gen[dicom]'")
-    return SUFFIXES[format_]
 
 
 def _check_numbers(batch_size: int = 1, steps: int | None = None, guidance: float | None = None) -> None:

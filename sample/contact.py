@@ -54,7 +54,7 @@ def _draw_group(sheet: Image.Image, group: Group, corner: tuple[int, int], width
     for line in lines:
         pen.text((x, y_text), line, INK, _font(TEXT_SIZE))
         y_text += _height(TEXT_SIZE)
-    pen.text((x, y_text), group.caption, FAINT, _font(SMALL_SIZE))
+    pen.text((x, y_text), _cut(group.caption, _font(SMALL_SIZE), width), FAINT, _font(SMALL_SIZE))
     for number, image in enumerate(group.images):
         tile = image.convert("L").resize((TILE, TILE), Image.Resampling.LANCZOS)
         sheet.paste(tile, (x + number * (TILE + GAP), y + label))

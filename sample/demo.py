@@ -38,7 +38,7 @@ IMAGES, SHEET, PAGE = "radiographs", "sheet.png", "index.html"
 
 def demo_items(first_seed: int = 0) -> list[Item]:
     """The demo's images: every prompt twice, a seed of its own for each."""
-    return expand([Request(prompt, n=EACH) for prompt in PROMPTS], first_seed, ".png")
+    return expand([Request(prompt, n=EACH) for prompt in PROMPTS], first_seed)
 
 
 def draw_demo(pipeline: CXRPipeline, out: Path, steps: int | None = None, seed: int = 0) -> tuple[Path, Path]:

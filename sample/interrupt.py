@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,7 +17,8 @@ class Interrupt:
         self.signal = 0
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        main = threading.current_thread() is threading.main_thread()  # no other thread may ask for signals
+        self._before = {number: signal.signal(number, self._remember) for number in SIGNALS if main}
         return self
 
     def __exit__(self, *_: object) -> None:

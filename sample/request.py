@@ -34,12 +34,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Item:
-    """One image to draw."""
+    """One image to draw, and the condition that it is to show."""
 
-    name: str
+    id: str  # also its file's name, without the suffix
     prompt: str
     seed: int
+    view: str = ""  # empty, like sex, age None and findings None: whatever the prompt says
+    sex: str = ""
+    age: float | None = None  # years
     findings: str | None = None
+    source: str = ""  # where a plan took it from
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +56,7 @@ def read_table(path: Path, defaults: Request) -> list[Request]:
     return [_request(row, f"{path}: row {number}", defaults) for number, row in enumerate(rows, start=1)]
 
 
-def expand(requests: Sequence[Request], first_seed: int, suffix: str) -> list[Item]:
+def expand(requests: Sequence[Request], first_seed: int) -> list[Item]:
     """One item an image; without a seed of its own, image number k of the run has the seed `first_seed` + k.
 
     Numbers and names follow from the order of the requests alone, so that a resumed run finds its files.
@@ -64,8 +68,8 @@ def expand(requests: Sequence[Request], first_seed: int, suffix: str) -> list[It
         prompt = _checked_prompt(request)
         first = first_seed + len(items) if request.seed is None else request.seed
         for seed in range(first, first + request.n):
-            name = f"{len(items):06d}_seed{seed}{suffix}"
-            items.append(Item(name, prompt, seed, request.findings, request.extra))
+            name = f"{len(items):06d}_seed{seed}"
+            items.append(Item(name, prompt, seed, findings=request.findings, extra=request.extra))
     return items
 
 

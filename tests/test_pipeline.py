@@ -270,7 +270,7 @@ def test_folders_that_are_no_model(saved, tmp_path):
     shutil.copytree(saved, broken)
     weights = next((broken / "unet").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="broken: not a usable model"):
+    with pytest.raises(UserError, match="broken/unet: not a usable UNet2DConditionModel"):
         CXRPipeline.from_pretrained(broken)
 
 

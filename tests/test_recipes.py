@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from gen.config import load_config
+from gen.engine.classification import ClassifierJob
+from gen.engine.contrastive import ContrastiveJob
+from gen.engine.segmentation import SegmenterJob
 from gen.models.codec import LatentCodec
 from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
+JOBS |= {"classifier.py": ClassifierJob, "segmenter.py": SegmenterJob, "contrastive.py": ContrastiveJob}
 RECIPES = sorted(CONFIGS.glob("*.yaml"))
 
 

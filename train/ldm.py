@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from gen.config import load_job
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
@@ -23,7 +23,7 @@ from gen.engine.processes import processes
 from gen.errors import exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.loading import load_codec
-from gen.models.text import TextEncoder, build_text_encoder, train_tokenizer
+from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import LatentJob
@@ -61,7 +61,7 @@ class LatentLearner(Learner):
                 own = [self.dataset[row, row]["prompt"] for row in range(min(len(self.dataset), CORPUS_SIZE))]
                 tokenizer = train_tokenizer(prompt_corpus() + own)
                 replace_folder(folder, lambda temporary: tokenizer.save_pretrained(temporary))
-        return AutoTokenizer.from_pretrained(folder)
+        return load_tokenizer(folder)
 
     def _loaded_modules(self) -> dict[str, nn.Module]:
         pipeline = CXRPipeline.from_pretrained(self.job.initialise_from)

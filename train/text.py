@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from gen import seeds
 from gen.config import load_job
@@ -29,7 +29,7 @@ from gen.engine.loop import Loop
 from gen.engine.processes import processes
 from gen.errors import exit_on_user_error
 from gen.models.condition import masked_mean
-from gen.models.text import build_text_encoder, train_tokenizer
+from gen.models.text import build_text_encoder, load_tokenizer, train_tokenizer
 from gen.schema import TextEncoderJob
 
 HELD_OUT = 512  # prompts of a validation
@@ -53,7 +53,7 @@ class TextLearner(Learner):
             if not folder.is_dir():
                 tokenizer = train_tokenizer(prompt_corpus() + self._own_prompts())
                 replace_folder(folder, lambda temporary: tokenizer.save_pretrained(temporary))
-        return AutoTokenizer.from_pretrained(folder)
+        return load_tokenizer(folder)
 
     def _own_prompts(self) -> list[str]:
         if self.job.index is None:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from gen.data.index import relative_to
+from gen.data.tables import named, parsing, read_parquet
 from gen.errors import UserError
 from gen.files import replacing
 
@@ -31,6 +32,8 @@ EVENT_TEXT = ("patient_id", "study_id", "hadm_id", "kind", "code", "name", "text
 EVENT_COLUMNS = ("patient_id", "study_id", "hadm_id", "hours", "end_hours")
 EVENT_COLUMNS += ("kind", "code", "name", "value", "text", "unit")
 PATH_COLUMNS = ("image", "mask")
+TEXT_COLUMNS = (*PATH_COLUMNS, "label", "structure", "rle")
+COLUMNS = {"boxes": BOX_COLUMNS, "masks": MASK_COLUMNS, "events": EVENT_COLUMNS}
 
 
 def beside(index: str | Path, name: str) -> Path:
@@ -69,26 +72,33 @@ def read_beside(index: str | Path, name: str) -> pd.DataFrame:
     path = beside(index, name)
     if not path.is_file():
         raise UserError(f"{path}: no {name} beside this index; build it again from a source that has them")
-    table = pd.read_parquet(path)
+    remedy = "build the index again"
+    table = read_parquet(path, remedy, COLUMNS[name])
     folder = path.parent.absolute()
+    for column in table.columns.intersection(TEXT_COLUMNS):
+        table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     for column in table.columns.intersection(PATH_COLUMNS):
-        table[column] = [os.path.normpath(folder / value) if value else "" for value in table[column]]
+        with parsing(path, f"table of {name}", remedy):
+            table[column] = [os.path.normpath(folder / value) if value else "" for value in table[column]]
     return table
 
 
 def read_mask(row: Mapping, shape: tuple[int, int]) -> np.ndarray:
     """One mask of the masks table as the source stores it. Shapes: (H, W) of the image -> [H, W] bool."""
     if row["rle"]:
-        return decode_runs(row["rle"], shape)
+        with parsing(row["image"], "mask", "its run lengths are damaged, build the index again"):
+            return decode_runs(row["rle"], shape)
     path = Path(row["mask"])
     if not path.is_file():
-        raise UserError(f"{path}: no such mask file; correct the path or build the index again")
+        raise UserError(f"{row['image']}: no such mask file {path}; correct the path or build the index again")
     if path.suffix == ".npy":
-        stack = np.load(path, mmap_mode="r")
-        return np.asarray(stack[int(row["channel"])] if stack.ndim == 3 else stack) > 0
+        with parsing(row["image"], f"mask {path}", "build the index again"):
+            stack = np.load(path, mmap_mode="r")
+            return np.asarray(stack[int(row["channel"])] if stack.ndim == 3 else stack) > 0
     from gen.data.images import read_image
 
-    return read_image(path) > 0
+    with named(f"{row['image']}: mask"):
+        return read_image(path) > 0
 
 
 def decode_runs(rle: str, shape: tuple[int, int]) -> np.ndarray:
@@ -96,6 +106,8 @@ def decode_runs(rle: str, shape: tuple[int, int]) -> np.ndarray:
     numbers = np.array(rle.split(), dtype=np.int64)
     flat = np.zeros(shape[0] * shape[1], dtype=bool)
     for start, length in zip(numbers[::2], numbers[1::2], strict=True):
+        if not 0 <= start <= start + length <= flat.size:
+            raise ValueError(f"run {start} {length} leaves the image of {shape[0]} x {shape[1]}")
         flat[start : start + length] = True
     return flat.reshape(shape[1], shape[0]).T
 

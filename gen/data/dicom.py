@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.data.addresses import read_bytes
+from gen.data.deflation import refuse_bomb
 from gen.data.dicom_pixels import stored_values
 from gen.data.images import luma
 from gen.errors import UserError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PROJECTION_MODALITIES = ("", "CR", "DX", "RF", "RG", "OT")
 PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "PixelData")
+LARGEST_PIXELS = 2**27  # of a header; decoders claim the memory that it promises
 WINDOW_TAGS = ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation")
 DEEPEST = 2**16  # levels of a table; deeper pixels are computed one by one
 
@@ -44,9 +46,12 @@ def decode_dicom(data: bytes, path: str, keep_bytes: bool = False) -> np.ndarray
         _refuse_unfit(dataset, path)
         stored = stored_values(dataset, path)
         try:
-            return _shown(stored, dataset, keep_bytes)
+            shown = _shown(stored, dataset, keep_bytes)
         except (ValueError, AttributeError, TypeError, NotImplementedError, IndexError) as error:
             raise UserError(f"{path}: cannot apply its grey-scale tables ({error}); export it again") from None
+    if not shown.size or not np.isfinite(shown).all():
+        raise UserError(f"{path}: its grey-scale tables lead to no picture; export it again")
+    return shown
 
 
 def require_pydicom() -> None:
@@ -62,7 +67,10 @@ def _read(data: bytes, path: str) -> Dataset:
     from pydicom.errors import InvalidDicomError
 
     try:
+        refuse_bomb(data, path)
         return dcmread(io.BytesIO(data))
+    except UserError:
+        raise
     except InvalidDicomError:
         return _read_without_preamble(data, path)
     except Exception as error:  # damaged files fail in many ways inside the parser
@@ -95,6 +103,9 @@ def _refuse_unfit(dataset: Dataset, path: str) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise UserError(f"{path}: holds {frames} frames; export one frame a file")
+    pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    if not 0 < pixels <= LARGEST_PIXELS:
+        raise UserError(f"{path}: {dataset.get('Rows')} x {dataset.get('Columns')} pixels; export it again")
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric.startswith("PALETTE"):
         raise UserError(f"{path}: palette colours are not supported; export it as MONOCHROME2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ VIEW_POSITIONS = {"PA": "PA", "AP": "AP", "AP SUPINE": "AP", "LATERAL": "LL"}
 SYNTHETIC = "Synthetic radiograph made by a generative model. Not a patient. Not for diagnosis."
 LEFT_EMPTY = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientBirthDate")
 DESCRIPTION = (
-    *("SpecificCharacterSet", "SyntheticData", "ImageType", "ConversionType", "Modality", "Manufacturer"),
+    *("SpecificCharacterSet", "SyntheticData", "ImageType", "Modality", "Manufacturer"),
     *("BurnedInAnnotation", "BodyPartExamined", "DerivationDescription", "ImageComments", "ViewPosition"),
     *("PatientOrientation", "SeriesNumber", "InstanceNumber"),
 )
@@ -37,7 +38,14 @@ WRITTEN_TAGS = frozenset((*LEFT_EMPTY, *DESCRIPTION, *MADE_UP, *REQUESTED, *PIXE
 def write_synthetic_dicom(
     path: str | Path, image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan
 ) -> None:
-    """Write a synthetic radiograph as a Secondary Capture marked SyntheticData = YES, atomically.
+    """Write the file that `dicom_bytes` describes; complete under its name or not there at all."""
+    data = dicom_bytes(image, record, view, sex, age)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def dicom_bytes(image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan) -> bytes:
+    """A synthetic radiograph as a Computed Radiography image marked SyntheticData = YES.
 
     The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
     Shapes: image [H, W] uint8 or uint16; age in years, NaN unknown.
@@ -51,26 +59,26 @@ def write_synthetic_dicom(
     _describe_subject(dataset, view, sex, age)
     _store_pixels(dataset, image)
     assert set(dataset.dir()) <= WRITTEN_TAGS and not any(dataset[tag].value for tag in LEFT_EMPTY)
-    with replacing(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
 def _synthetic_header(digest: str, comments: str) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = ComputedRadiographyImageStorage
     uids = (generate_uid(entropy_srcs=[digest, level]) for level in ("study", "series", "instance"))
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uids
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SyntheticData = "YES"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.ConversionType = "SYN"
-    dataset.Modality = "DX"
+    dataset.Modality = "CR"
     dataset.Manufacturer = "cxr-gen"
     dataset.BurnedInAnnotation = "NO"
     dataset.BodyPartExamined = "CHEST"
@@ -89,7 +97,8 @@ def _describe_subject(dataset: Dataset, view: str, sex: str, age: float) -> None
     if age is not None and not math.isnan(age):
         dataset.PatientAge = f"{int(age):03d}Y" if age >= 2 else f"{round(age * 12):03d}M"
     dataset.ViewPosition = VIEW_POSITIONS.get(view, "")
-    dataset.PatientOrientation = ""
+    # columns run to the patient's left and rows to the feet, as every frontal radiograph of the suite is shown
+    dataset.PatientOrientation = ["L", "F"] if dataset.ViewPosition in ("PA", "AP") else ""
 
 
 def _store_pixels(dataset: Dataset, image: np.ndarray) -> None:

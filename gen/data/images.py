@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ RAW_SUFFIX = ".img"  # of JSRT
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
 RAW_SIDE = 2048  # pixels
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I")
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 ALPHA_MODES = ("RGBA", "LA", "PA")
+# Pillow's limit, 89 million pixels, three times the largest detectors; beyond it a small file can fill the memory
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -45,7 +49,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
                 return _brightness(image)
             image.draft("L", (2 * for_size, 2 * for_size))
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, *BOMBS) as error:
         reason = "no image" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{address}: cannot read this image ({reason}); export or copy the file again") from None
 

@@ -33,6 +33,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gen.data.addresses import URL, is_url, present
+from gen.data.tables import parsing, read_csv_text, read_parquet
 from gen.errors import UserError
 from gen.files import replacing
 
@@ -100,7 +101,8 @@ def typed(table: pd.DataFrame, name: str | Path = "index") -> pd.DataFrame:
     """
     table = table.copy()
     for column in table.columns.intersection(TEXT):
-        table[column] = table[column].astype("str").where(table[column].notna(), "")
+        with parsing(name, f"column {column}", "it must hold text"):
+            table[column] = table[column].astype("str").where(table[column].notna(), "")
     for column in table.columns.intersection(NUMBERS):
         if table[column].dtype.kind not in "fiu":
             table[column] = _parsed(table[column], _number, f"{name}: column {column} must hold numbers")
@@ -157,14 +159,7 @@ def fingerprint(table: pd.DataFrame) -> str:
 def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such index; build one with cxr-index build")
-    try:
-        if _is_csv(path):
-            # patient 007 stays 007, and the finding "None" stays a word
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        kind = "CSV" if _is_csv(path) else "Parquet"
-        raise UserError(f"{path}: not a readable {kind} table ({str(error).splitlines()[0]}); build it again") from None
+    return (read_csv_text if _is_csv(path) else read_parquet)(path, "build it again")
 
 
 def _absolute(images: pd.Series, folder: Path) -> pd.Series:

@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gen.data.tables import parsing
 from gen.errors import UserError
+
+AGAIN = "remove the folder and run train/encode.py again"
+KINDS = {"keys": str, "shape": int, "signature": int | float}  # the lists of a store.json and what they hold
 
 
 def image_key(record: Mapping) -> str:
@@ -42,8 +46,9 @@ class MomentsStore:
     def __init__(self, folder: Path, mode: str = "r") -> None:
         self.folder = folder
         self.meta = _read_meta(folder)
-        self.moments = np.load(folder / "moments.npy", mmap_mode=mode)
-        self.done = np.load(folder / "done.npy", mmap_mode=mode)
+        rows = len(self.meta["keys"])
+        self.moments = _mapped(folder / "moments.npy", mode, (rows, *self.meta["shape"]), np.float16)
+        self.done = _mapped(folder / "done.npy", mode, (rows,), np.uint8)
         self.row_of = {key: row for row, key in enumerate(self.meta["keys"])}
 
     @classmethod
@@ -131,4 +136,25 @@ def _read_meta(folder: Path) -> dict:
     path = folder / "store.json"
     if not path.is_file():
         raise UserError(f"{folder}: not a moments store; write one with train/encode.py")
-    return json.loads(path.read_text())
+    with parsing(path, "moments store", AGAIN):
+        meta = json.loads(path.read_text())
+        for name, kind in KINDS.items():
+            if not all(isinstance(value, kind) and not isinstance(value, bool) for value in _listed(meta[name])):
+                raise ValueError(f"{name} does not hold {kind}")
+        _listed([meta["fingerprint"]])
+    return meta
+
+
+def _listed(values: object) -> list:
+    if not isinstance(values, list):
+        raise ValueError(f"a list is missing where {str(values)[:40]!r} stands")
+    return values
+
+
+def _mapped(path: Path, mode: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of the store, memory-mapped, in the shape that its store.json says."""
+    with parsing(path, "moments store", AGAIN):
+        array = np.load(path, mmap_mode=mode)
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{array.dtype} {array.shape} where store.json says {np.dtype(dtype)} {shape}")
+    return array

@@ -7,7 +7,9 @@ import io
 import os
 from pathlib import Path
 
+from gen.data.tables import parsing
 from gen.errors import UserError
+from gen.files import cell_text, plain_cell
 
 
 class Quarantine:
@@ -20,8 +22,8 @@ class Quarantine:
         """What is in quarantine so far, whoever put it there."""
         if not self.path.is_file():
             return set()
-        with open(self.path, newline="") as file:
-            return {row["image"] for row in csv.DictReader(file)}
+        with parsing(self.path, "list of unreadable images", "remove it"), open(self.path, newline="") as file:
+            return {cell_text(row["image"]) for row in csv.DictReader(file)}
 
     def add(self, name: str, reason: str) -> None:
         """Put one image aside.
@@ -42,7 +44,7 @@ class Quarantine:
         if not self.path.is_file():
             self._begin()
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row)
+        csv.writer(text, lineterminator="\n").writerow([plain_cell(text) for text in row])
         # one write at the end of the file: lines of several processes do not mix
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 NO_FINDING = "No Finding"
 
@@ -131,6 +132,11 @@ def normalise_findings(text: str) -> list[str]:
 
     "Effusion|Pleural_Thickening" -> ["Pleural Effusion", "Pleural Thickening"]; unknown names are kept as they are.
     """
-    parts = (" ".join(part.replace("_", " ").split()) for part in re.split(r"[;,|]", str(text)))
+    return list(_normalised(str(text)))
+
+
+@lru_cache(maxsize=4096)  # a data set has few combinations of labels, and prompts are made by the million
+def _normalised(text: str) -> tuple[str, ...]:
+    parts = (" ".join(part.replace("_", " ").split()) for part in re.split(r"[;,|]", text))
     labels = list(dict.fromkeys(_NAMES.get(part.lower(), part) for part in parts if part.lower() not in EMPTY))
-    return [label for label in labels if label != NO_FINDING] or labels
+    return tuple([label for label in labels if label != NO_FINDING] or labels)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import yaml
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -27,7 +28,7 @@ def claim_run(run: Path, config: Strict, data: str) -> None:
     """
     path, seen = run / "config.yaml", run / "data.txt"
     if path.is_file():
-        changed = changed_fields(yaml.safe_load(path.read_text()), config.model_dump(mode="json"))
+        changed = changed_fields(_started_with(path), config.model_dump(mode="json"))
         if changed:
             raise UserError(
                 f"{path}: the run was started with other values of {', '.join(changed)}; choose another run="
@@ -39,6 +40,17 @@ def claim_run(run: Path, config: Strict, data: str) -> None:
     run.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     seen.write_text(data)
+
+
+def _started_with(path: Path) -> dict:
+    """The config that a run was started with."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        values = str(error).splitlines()[0]
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: damaged ({str(values)[:100]}); restore it or choose another run=")
+    return values
 
 
 def states(run: Path) -> list[Path]:
@@ -80,8 +92,16 @@ def load_latest(accelerator: Accelerator, run: Path) -> dict:
     found = states(run)
     if not found:
         return {"step": 0, "seconds": 0.0}
-    accelerator.load_state(str(found[-1]))
-    return json.loads((found[-1] / "progress.json").read_text())
+    try:
+        progress = json.loads((found[-1] / "progress.json").read_text())
+        progress = {"step": int(progress["step"]), "seconds": float(progress["seconds"])}
+        accelerator.load_state(str(found[-1]))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # accelerate, safetensors, torch and json each have their own types
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{found[-1]}: damaged state ({reason}); delete it to go on from the one before") from None
+    return progress
 
 
 def replace_folder(final: Path, write: Callable[[Path], None]) -> None:

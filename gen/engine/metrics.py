@@ -18,7 +18,9 @@ def rewind(path: Path, step: int) -> dict[str, float] | None:
     """Drop what a killed run wrote after the state of `step`; returns the validation figures of that step, if any."""
     if not path.is_file():
         return None
-    lines = [line for line in map(_parsed, path.read_text().splitlines()) if line and line["step"] <= step]
+    lines = [
+        line for line in map(_parsed, path.read_text(errors="replace").splitlines()) if line and line["step"] <= step
+    ]
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return next((line["validation"] for line in lines if line["step"] == step and "validation" in line), None)
@@ -37,6 +39,7 @@ def flat(values: dict, prefix: str = "") -> dict[str, bool | int | float | str]:
 
 def _parsed(text: str) -> dict | None:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:  # the last line of a killed run
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # the last line of a killed run
         return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None

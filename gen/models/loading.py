@@ -1,19 +1,103 @@
-"""Codecs and weights from folders, with errors that say what is wrong with the folder."""
+"""Models from folders: classes by name from closed lists, weights from safetensors, errors that name the folder.
+
+Nothing here imports a module that a folder names, follows its `auto_map` or reads a pickle.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LCMScheduler,
+    LMSDiscreteScheduler,
+    ModelMixin,
+    PixArtTransformer2DModel,
+    PNDMScheduler,
+    SchedulerMixin,
+    TCDScheduler,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
-from gen.models.text import load_text_encoder
+from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
+from gen.models.text import ENCODERS, load_text_encoder
 
+Model = TypeVar("Model", bound=ModelMixin)
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
+UNETS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DConditionModel, PixArtTransformer2DModel)}
+SCHEDULERS: dict[str, type[SchedulerMixin]] = {
+    kind.__name__: kind
+    for kind in (
+        *(DDIMScheduler, DDPMScheduler, DEISMultistepScheduler, DPMSolverMultistepScheduler),
+        *(DPMSolverSinglestepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler),
+        *(HeunDiscreteScheduler, KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler, LCMScheduler),
+        *(LMSDiscreteScheduler, PNDMScheduler, TCDScheduler, UniPCMultistepScheduler),
+    )
+}
+# component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
+COMPONENTS: dict[str, dict[str, set[str]]] = {
+    "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},
+    "unet": {"diffusers": set(UNETS)},
+    "scheduler": {"diffusers": set(SCHEDULERS)},
+    "text_encoder": {"transformers": {kind.__name__ for kind in ENCODERS.values()}},
+}
+
+# settings that a model_index.json holds besides, with their types and least values
+SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
+SETTINGS |= {name: (int, 1) for name in ("resolution", "max_tokens", "steps")}
+
+
+def check_components(folder: Path, index: dict) -> None:
+    """Raise UserError where a model_index.json names a class that is not of ours, before anything is loaded."""
+    if not isinstance(index.get("_class_name"), str):
+        raise UserError(f"{folder}: pipelines with code of their own are refused (_class_name in model_index.json)")
+    for name, libraries in COMPONENTS.items():
+        said = index.get(name)
+        if not (isinstance(said, list) and len(said) == 2 and all(isinstance(part, str) for part in said)):
+            raise UserError(f"{folder}: model_index.json names no class for {name}; fetch the model folder again")
+        library, kind = said
+        if kind not in libraries.get(library, ()):
+            raise UserError(f"{folder}: {name} of class {library}.{kind} is refused; only classes of this suite load")
+
+
+def pipeline_settings(folder: Path, index: dict, tasks: Container[str]) -> dict:
+    """What a model_index.json says of a pipeline besides its modules, checked."""
+    settings = {name: index[name] for name in SETTINGS if name in index}
+    for name, value in settings.items():
+        kind, least = SETTINGS[name]
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if not fits or (least is not None and value < least) or (name == "task" and value not in tasks):
+            raise UserError(f"{folder}: model_index.json has {name} {value!r}; fetch the model folder again")
+    return settings
+
+
+def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.float32) -> Model:
+    """A diffusers model of a known class from a folder."""
+    read_settings(folder / "config.json")
+    refuse_pickles(folder)
+    with said_plainly(folder, kind.__name__):
+        model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            folder, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
+        )
+    check_loaded(folder, model, report)
+    return model
 
 
 def load_codec(folder: str | Path, dtype: torch.dtype = torch.float32) -> LatentCodec:
@@ -21,27 +105,60 @@ def load_codec(folder: str | Path, dtype: torch.dtype = torch.float32) -> Latent
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no codec here (config.json is missing); train one with train/vae.py")
-    try:
-        if '"AutoencoderKL"' in (folder / "config.json").read_text():
-            return LatentCodec.from_autoencoder(AutoencoderKL.from_pretrained(folder, use_safetensors=True)).to(dtype)
-        return LatentCodec.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder}: not a usable codec ({str(error).splitlines()[0]})") from None
+    if read_settings(folder / "config.json").get("_class_name") == "AutoencoderKL":
+        autoencoder = load_component(AutoencoderKL, folder)
+        with said_plainly(folder, "codec"):
+            return LatentCodec.from_autoencoder(autoencoder).to(dtype)
+    return load_component(LatentCodec, folder, dtype)
 
 
-def load_stable_diffusion(folder: Path, dtype: torch.dtype) -> dict:
+def load_scheduler(kind: str, folder: Path) -> SchedulerMixin:
+    """A scheduler of a known class from a folder."""
+    read_settings(folder / "scheduler_config.json")
+    with said_plainly(folder, "scheduler"):
+        scheduler = SCHEDULERS[kind].from_pretrained(folder, local_files_only=True)
+        _try_out(scheduler)
+    return scheduler
+
+
+def _try_out(scheduler: SchedulerMixin) -> None:
+    """One step on nothing, with a copy: settings that do not fit raise now and not in the middle of a drawing."""
+    copy = type(scheduler).from_config(scheduler.config)
+    copy.set_timesteps(2)
+    nothing = torch.zeros(1, 1, 2, 2)
+    copy.scale_model_input(nothing, copy.timesteps[0])
+    copy.step(nothing, copy.timesteps[0], nothing)
+
+
+def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
+    """The modules of a pipeline that this suite has saved, by the names of its model_index.json."""
+    check_components(folder, index)
+    text = load_text_encoder(folder, subfolder="text_encoder")
+    return {
+        "vae": load_codec(folder / "vae", dtype),
+        "text_encoder": text.model.to(dtype),
+        "tokenizer": text.tokenizer,
+        "unet": load_component(UNETS[index["unet"][1]], folder / "unet", dtype),
+        "scheduler": load_scheduler(index["scheduler"][1], folder / "scheduler"),
+    }
+
+
+def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:
     """Arguments of a pipeline from a Stable-Diffusion-format folder, such as RoentGen's."""
+    check_components(folder, index)
     codec = load_codec(folder / "vae", dtype)
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
+    unet = load_component(UNet2DConditionModel, folder / "unet", dtype)
     if unet.config.in_channels != codec.config.latent_channels:
         raise UserError(f"{folder}: its UNet takes {unet.config.in_channels} channels; only text-to-image models load")
     text = load_text_encoder(folder, subfolder="text_encoder").to(dtype)
+    scheduler = load_scheduler("DDIMScheduler", folder / "scheduler")
+    scheduler.register_to_config(clip_sample=False)
     return {
         "vae": codec,
         "text_encoder": text.model,
         "tokenizer": text.tokenizer,
         "unet": unet,
-        "scheduler": DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False),
+        "scheduler": scheduler,
         "resolution": unet.config.sample_size * codec.downsample_factor,
         "max_tokens": text.max_tokens,
         "steps": 50,

@@ -10,20 +10,24 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
-    AutoTokenizer,
     BertConfig,
     BertModel,
     BertTokenizer,
     CLIPTextModel,
+    CLIPTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     RobertaModel,
+    RobertaTokenizer,
     T5EncoderModel,
+    T5Tokenizer,
 )
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from gen.errors import UserError
+from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.schema import TextConfig
 
 # model_type in a checkpoint's config.json -> the plain class of its encoder. CXR-BERT's own class is a BertModel with
@@ -36,7 +40,19 @@ ENCODERS: dict[str, type[PreTrainedModel]] = {
     "roberta": RobertaModel,
     "t5": T5EncoderModel,
 }
-
+# the tokenizers that go with them, by the class that a tokenizer_config.json names, else by the encoder's family;
+# transformers' own choice among all classes would offer to run a folder's code
+TOKENIZERS: dict[str, type[PreTrainedTokenizerBase]] = {
+    "PreTrainedTokenizer": PreTrainedTokenizerFast,
+    "TokenizersBackend": PreTrainedTokenizerFast,
+    "BertTokenizer": BertTokenizer,
+    "CXRBertTokenizer": BertTokenizer,
+    "CLIPTokenizer": CLIPTokenizer,
+    "RobertaTokenizer": RobertaTokenizer,
+    "T5Tokenizer": T5Tokenizer,
+}
+FAMILIES = {"bert": "Bert", "cxr-bert": "Bert", "clip": "CLIP", "clip_text_model": "CLIP"}
+FAMILIES |= {"roberta": "Roberta", "t5": "T5"}
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -94,22 +110,44 @@ def load_text_encoder(
     local = Path(model).exists()
     if not local and revision is None:
         raise UserError(f"text.model={model}: not a folder here; for a hub model also give text.revision=COMMIT_HASH")
-    beside = "tokenizer" if local and (Path(model) / "tokenizer").is_dir() else subfolder
-    try:
+    if local:
+        read_settings(Path(model) / subfolder / "config.json")
+        refuse_pickles(Path(model) / subfolder)
+    with said_plainly(Path(model), "text encoder"):
         values, _ = PretrainedConfig.get_config_dict(model, subfolder=subfolder, revision=revision)
         kind = values.get("model_type")
         if kind not in ENCODERS:
             raise UserError(f"text.model={model}: encoder type {kind!r} is not one of {', '.join(ENCODERS)}")
         # without the pooling layer of the BERT family, which nothing here uses
         pooling = {"add_pooling_layer": False} if issubclass(ENCODERS[kind], BertModel | RobertaModel) else {}
-        encoder = ENCODERS[kind].from_pretrained(
-            model, subfolder=subfolder, revision=revision, use_safetensors=True, dtype=torch.float32, **pooling
+        encoder, report = ENCODERS[kind].from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            model,
+            subfolder=subfolder,
+            revision=revision,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_loaded refuses them by name
+            dtype=torch.float32,
+            **pooling,
         )
-        reader = BertTokenizer if kind == "cxr-bert" else AutoTokenizer
-        tokenizer = reader.from_pretrained(model, subfolder=beside, revision=revision)
-    except OSError as error:
-        raise UserError(f"text.model={model}: no usable encoder there ({str(error).splitlines()[0]})") from None
-    return TextEncoder(encoder, tokenizer, min(max_tokens, tokenizer.model_max_length))
+        beside = "tokenizer" if local and (Path(model) / "tokenizer").is_dir() else subfolder
+        tokenizer = load_tokenizer(model, beside, revision, f"{FAMILIES[kind]}Tokenizer")
+        length = min(max_tokens, int(tokenizer.model_max_length))
+        tokenizer([""], padding="max_length", truncation=True, max_length=length)  # raises what it lacks now
+    check_loaded(Path(model), encoder, report)
+    return TextEncoder(encoder, tokenizer, length)
+
+
+def load_tokenizer(
+    model: str | Path, subfolder: str = "", revision: str | None = None, otherwise: str = "TokenizersBackend"
+) -> PreTrainedTokenizerBase:
+    """A tokenizer of a known class; `otherwise` is the class where its settings name none."""
+    with said_plainly(Path(model), "tokenizer"):
+        named = get_tokenizer_config(model, subfolder=subfolder, revision=revision).get("tokenizer_class") or otherwise
+        kind = TOKENIZERS.get(str(named).removesuffix("Fast"))
+        if kind is None:
+            raise UserError(f"{model}: tokenizer class {named!r} is none of {', '.join(TOKENIZERS)}")
+        return kind.from_pretrained(model, subfolder=subfolder, revision=revision)
 
 
 def drop_pooler(model: nn.Module) -> None:

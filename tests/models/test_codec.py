@@ -208,5 +208,5 @@ def test_folders_that_hold_no_codec(tmp_path):
     codec("dc").save_pretrained(tmp_path)
     weights = next(tmp_path.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(UserError, match=f"{tmp_path}: not a usable codec"):
+    with pytest.raises(UserError, match=f"{tmp_path}: not a usable LatentCodec"):
         load_codec(tmp_path)

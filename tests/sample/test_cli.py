@@ -172,7 +172,7 @@ def test_truncated_weights(cxr_sample, tiny_pipeline_dir, tmp_path):
     (weights,) = (tmp_path / "model/unet").glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:5000])
     code, _, err = cxr_sample("image", "--prompt", "x", "--model", tmp_path / "model", "--out", tmp_path / "set")
-    assert code == 2 and "not a usable model" in err and "unet" in err
+    assert code == 2 and "not a usable UNet2DConditionModel" in err and "unet" in err
     assert not (tmp_path / "set").exists()
 
 

@@ -14,6 +14,7 @@ from gen.data.images import IMAGE_SUFFIXES
 from gen.data.index import assign_splits
 from gen.data.sources.mapping import renamed
 from gen.data.sources.values import in_index_columns
+from gen.data.tables import read_csv_text
 from gen.errors import UserError
 
 
@@ -49,7 +50,7 @@ def rows(
         table["source"] = folder.absolute().name
     if "split" not in table:
         table = assign_splits(table)
-    return in_index_columns(table).join(table[table.columns.intersection(["uncertain"])])
+    return in_index_columns(table, csv or folder).join(table[table.columns.intersection(["uncertain"])])
 
 
 def _from_files(files: list[Path]) -> pd.DataFrame:
@@ -72,10 +73,7 @@ def _from_csv(
 ) -> pd.DataFrame:
     if not csv.is_file():
         raise UserError(f"{csv}: no such file; give the table with --csv")
-    try:
-        raw = pd.read_csv(csv, dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise UserError(f"{csv}: not a readable CSV table ({str(error).splitlines()[0]})") from None
+    raw = read_csv_text(csv, "save it as CSV in UTF-8")
     table = renamed(csv, raw, columns)
     if "image" not in table:
         have = ", ".join(raw.columns)

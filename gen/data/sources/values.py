@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pandas as pd
 
@@ -67,8 +68,11 @@ def split(value: str) -> str:
 NORMALISERS = {"view": view, "sex": sex, "age": age, "split": split}
 
 
-def in_index_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Text columns under index names -> all index columns in their order, normalised and typed."""
+def in_index_columns(table: pd.DataFrame, name: str | Path = "index") -> pd.DataFrame:
+    """Text columns under index names -> all index columns in their order, normalised and typed.
+
+    Errors: UserError naming the table, the row and the column of a value that does not fit.
+    """
     table = table.copy()
     for column, normalise in NORMALISERS.items():
         if column in table:
@@ -79,4 +83,4 @@ def in_index_columns(table: pd.DataFrame) -> pd.DataFrame:
         table["age_group"] = [age_group(years) for years in table["age"]]
     if "view" not in table:
         table["view"] = "UNKNOWN"
-    return typed(table.reindex(columns=list(COLUMNS)))
+    return typed(table.reindex(columns=list(COLUMNS)), name)

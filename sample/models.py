@@ -1,0 +1,113 @@
+"""Getting a model ready, and asking it for a batch: always of the same size, and of half of it where memory ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from gen.errors import UserError
+
+from .writers import Picture
+
+if TYPE_CHECKING:
+    from gen import CXRPipeline
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Settings = dict[str, str]
+
+
+def load_pipeline(
+    model: str | None = None, revision: str | None = None, device: Device = "auto", dtype: Dtype = "auto"
+) -> CXRPipeline:
+    """The shipped model or any other, on a device; `auto` takes a GPU where there is one, and half precision on it.
+
+    Under `accelerate launch` each process takes the GPU of its local rank.
+    """
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    from gen.pipeline import DEFAULT_MODEL, CXRPipeline
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no usable GPU here; use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float16" if device == "cuda" else "float32"
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # its report on the pooler, which no denoiser uses, fills a page
+    pipeline = CXRPipeline.from_pretrained(model or DEFAULT_MODEL, revision, torch_dtype=getattr(torch, dtype))
+    if device == "cuda":
+        return pipeline.to(f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}")
+    return pipeline.to(device)
+
+
+def settings_of(pipeline: CXRPipeline, steps: int | None, guidance: float | None) -> Settings:
+    """What decides how an image of a given prompt and seed looks."""
+    return {
+        "model": pipeline.config.name,
+        "model_hash": pipeline.model_hash,
+        "steps": str(pipeline.config.steps if steps is None else steps),
+        "guidance": str(float(pipeline.config.guidance if guidance is None else guidance)),
+        "scheduler": type(pipeline.scheduler).__name__,
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+    }
+
+
+@dataclass
+class Painter:
+    """A pipeline with its settings.
+
+    Kernels round differently at another batch size, but not at another place in the batch: `padded` batches are filled
+    up to `size`, so that an image has the same bits whatever it is drawn together with.
+    """
+
+    pipeline: CXRPipeline
+    settings: Settings
+    size: int
+    padded: bool
+    notes: list[str] = field(default_factory=list)  # what went on that a user should hear of
+
+    def paint(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
+        """Draw images, `size` at once; the size is halved for good when a batch does not fit into memory.
+
+        Errors: UserError when not even one image fits.
+        """
+        from torch import OutOfMemoryError
+
+        pictures: list[Picture] = []
+        while len(pictures) < len(prompts):
+            chunk = slice(len(pictures), len(pictures) + self.size)
+            try:
+                pictures += self._batch(prompts[chunk], seeds[chunk])
+            except OutOfMemoryError as error:
+                self._halve(str(error).splitlines()[0])
+        return pictures
+
+    def _batch(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
+        filling = self.size - len(prompts) if self.padded else 0
+        drawn = self.pipeline(
+            [*prompts, *prompts[-1:] * filling],
+            seed=[*seeds, *seeds[-1:] * filling],
+            steps=int(self.settings["steps"]),
+            guidance=float(self.settings["guidance"]),
+            output_type="np",
+            progress=False,
+        )
+        pairs = zip(drawn.images, drawn.records, strict=True)
+        return [Picture(pixels, record) for _, (pixels, record) in zip(prompts, pairs, strict=False)]
+
+    def _halve(self, reason: str) -> None:
+        import torch
+
+        if self.size == 1:
+            raise UserError(f"out of memory with one image ({reason}); use a smaller model, --dtype or a larger GPU")
+        self.size //= 2
+        self.notes.append(f"out of memory: going on with batches of {self.size} ({reason})")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
