@@ -72,8 +72,9 @@ def without_strays(masks: Tensor) -> Tensor:
 
 def _largest(mask: np.ndarray, count: int) -> np.ndarray:
     """The `count` largest connected parts of a mask. Shapes: [H, W] bool -> [H, W] bool."""
-    numbers, found = label(mask)
-    if found <= count:
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    label(mask, output=numbers)
+    if numbers.max() <= count:
         return mask
     sizes = np.bincount(numbers.ravel())[1:]
     return np.isin(numbers, np.argsort(-sizes)[:count] + 1)
