@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -91,9 +92,7 @@ class RandomNetwork(nn.Module):
     def __init__(self, width: int = 32, seed: int = 0) -> None:
         super().__init__()
         channels = (1, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in pairwise(channels))
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layers:
             layer.weight.data.normal_(0, layer.weight[0].numel() ** -0.5, generator=generator)
