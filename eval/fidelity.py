@@ -83,8 +83,15 @@ def _overall(context: Context, network: FeatureNetwork, suffix: str) -> list[Fig
     made, real, other = (part.cut(n, generator) for part in (made, real, other))
     found = compare(made, real, generator)
     floor = compare(other, real, generator, intervals=False)
-    control = compare(other.shuffled(generator), real, generator, intervals=False)
+    control = compare(_broken(context, network, n), real, generator, intervals=False)
     return figures_of(found, floor, control, n, suffix)
+
+
+def _broken(context: Context, network: FeatureNetwork, n: int) -> Set:
+    """Real radiographs in pieces: the control of every distance."""
+    rows = _other(context)
+    chosen = rows.iloc[np.sort(context.generator("control").permutation(len(rows))[:n])]
+    return Set(context.features(chosen, network.in_pieces()), clusters_of(chosen))
 
 
 def _features_diversity(context: Context, network: FeatureNetwork, suffix: str) -> list[Figure]:
@@ -165,10 +172,12 @@ def _by_group(context: Context) -> tuple[list[Figure], list[str]]:
             continue
         ours, theirs, second = (part.cut(n, generator) for part in inside)
         outside = made.rows(np.flatnonzero(~masks[0][name]))
-        wrong = outside.cut(n, generator) if len(outside.vectors) >= n else None
+        wrong = outside.cut(min(n, len(outside.vectors)), generator) if len(outside.vectors) >= MINIMUM else None
         found = _group_figures(ours, theirs, generator, True)
         floor = _group_figures(second, theirs, generator, False)
         control = {} if wrong is None else _group_figures(wrong, theirs, generator, False)
+        if wrong is not None and len(wrong.vectors) < n:
+            control = {"KID": control["KID"]}  # the only one that may be taken at another number
         figures += figures_of(found, floor, control, n, "", name)
     return figures, small
 

@@ -16,13 +16,11 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
     scale = max(kid.control - kid.floor, 1e-12)
     gap = (kid.value - kid.floor) / scale
     near = kid.low is not None and kid.low <= max(kid.floor, 0)
-    said = (
-        f"KID {kid.value:.3g} against {kid.floor:.3g} between two real sets and {kid.control:.3g} for shuffled features"
-    )
+    said = f"KID {kid.value:.3g} against {kid.floor:.3g} between two real sets and {kid.control:.3g} for real ones in pieces"
     if near:
         section.verdicts.append(Verdict(GOOD, f"Not told from real radiographs by {context.network.name}: {said}."))
     else:
-        words = f"The set differs from real radiographs by {100 * gap:.0f} % of the way to shuffled features: {said}."
+        words = f"The set differs from real radiographs by {100 * gap:.0f} % of the way to radiographs cut in pieces: {said}."
         section.verdicts.append(Verdict(BAD if gap > 0.1 else GOOD, words))
     for name, good, bad in (
         ("precision", "Synthetic images lie among real ones", "Many synthetic images lie where no real one does"),
@@ -38,14 +36,14 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
             Verdict(
                 UNCLEAR,
                 f"{n} images a side: a Frechet distance is biased upwards at such numbers (two real sets measure "
-                f"{section.figure('Frechet distance').floor:.3g}); compare it at the same number only, or take the KID.",
+                f"{section.figure('Frechet distance').floor:.3g}); compare at the same number only, or take the KID.",
             )
         )
     if small:
         section.verdicts.append(Verdict(UNCLEAR, f"Too few images to judge (under {MINIMUM}): {', '.join(small)}."))
     section.notes += [
         "Equal numbers on both sides of every distance. The floor is real against real of other patients, the control "
-        "real features shuffled dimension by dimension (for subsets: synthetic images of the other subsets).",
+        "real radiographs cut into tiles and shuffled (for subsets: synthetic images of the other subsets).",
         "KID and CMMD are unbiased at any number and may fall below 0; their intervals resample patients and prompts. "
         "Intervals of the Frechet distance, the Vendi and the Inception Score are those of a delete-a-group jackknife.",
         f"Features by {context.network.remark}",

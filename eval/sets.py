@@ -36,10 +36,6 @@ class Set:
         """So many of its rows, drawn without replacement."""
         return self if size == len(self.vectors) else self.rows(sample(len(self.vectors), size, generator))
 
-    def shuffled(self, generator: np.random.Generator) -> Set:
-        """Every dimension permuted on its own: the right values in the wrong company."""
-        return Set(generator.permuted(self.vectors, axis=0), self.clusters)
-
 
 def compare(made: Set, real: Set, generator: np.random.Generator, intervals: bool = True) -> dict[str, Interval]:
     """All figures of one set against another of equal number; without `intervals` only the values."""
@@ -68,11 +64,11 @@ def frechet_interval(made: Set, real: Set, generator: np.random.Generator, inter
     groups = (folds(made.clusters, generator), folds(real.clusters, generator))
     if min(len(x), len(y)) < x.shape[1]:
         without = [frechet_distance(np.delete(x, g, 0), np.delete(y, h, 0)) for g, h in zip(*groups, strict=True)]
-        return jackknife(np.array(without), frechet_distance(x, y))
+        return _not_below_zero(jackknife(np.array(without), frechet_distance(x, y)))
     a, b = ([Moments.of(part[rows]) for rows in fold] for part, fold in ((x, groups[0]), (y, groups[1])))
     kept = [(a[:g] + a[g + 1 :], b[:g] + b[g + 1 :]) for g in range(JACKKNIFE_GROUPS)]
     without = [frechet_of_moments(Moments.merged(p), Moments.merged(q)) for p, q in kept]
-    return jackknife(np.array(without), frechet_of_moments(Moments.merged(a), Moments.merged(b)))
+    return _not_below_zero(jackknife(np.array(without), frechet_of_moments(Moments.merged(a), Moments.merged(b))))
 
 
 def extrapolated(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> Interval:
@@ -131,6 +127,10 @@ def _mean(values: np.ndarray, clusters: np.ndarray, generator: np.random.Generat
     weights = resample_weights(clusters, KERNEL_RESAMPLES, generator)
     draws = (weights * values[:, None]).sum(0) / weights.sum(0)
     return Interval(float(values.mean()), *percentiles(draws))
+
+
+def _not_below_zero(found: Interval) -> Interval:
+    return Interval(found.value, max(0.0, found.low), found.high)
 
 
 def _plain(value: float) -> Interval:
