@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .section import Better, Figure
+
 DRAWS = 1000
 LEVEL = 0.95
 
@@ -61,3 +63,18 @@ def p_value(drawn: np.ndarray) -> float:
         return float("nan")
     beyond = min((known <= 0).sum(), (known >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(known) + 1)))
+
+
+def figure(
+    name: str,
+    found: Estimate,
+    n: int,
+    unit: str = "",
+    better: Better = "",
+    floor: float | None = None,
+    control: float | None = None,
+    group: str = "",
+) -> Figure:
+    """An estimate as a report's figure; an interval that cannot be told is none."""
+    low, high = (None if np.isnan(bound) else bound for bound in (found.low, found.high))
+    return Figure(name, found.value, low, high, n, unit, better, floor, control, group)
