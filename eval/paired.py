@@ -154,4 +154,6 @@ def _check_sizes(row: int, pairs: pd.DataFrame, images: dict[str, np.ndarray]) -
     sizes = {name: image.shape for name, image in images.items()}
     if len(set(sizes.values())) > 1:
         shown = ", ".join(f"{name} {shape[1]} x {shape[0]}" for name, shape in sizes.items())
-        raise UserError(f"pair {row + 1} ({pairs['cxr'][row]}): images differ in size ({shown}); resample to the target's")
+        raise UserError(
+            f"pair {row + 1} ({pairs['cxr'][row]}): images differ in size ({shown}); resample to the target's"
+        )
