@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from gen.errors import exit_on_user_error
@@ -13,10 +18,60 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# each is the module of its name beside this one
+PARTS = {
+    "fidelity": "How close the synthetic set is to real radiographs, and how diverse.",
+    "privacy": "Whether training radiographs come back: copies, membership, prompts, patients.",
+}
 
-@app.callback()
-def _group() -> None:
-    """Measure synthetic chest radiographs against real ones."""
+Real = Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")]
+Synthetic = Annotated[Path, typer.Option(help="manifest.csv or .parquet of the synthetic set, or its folder")]
+Out = Annotated[Path, typer.Option(help="folder for report.html, metrics.json and the feature cache")]
+Network = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="feature network: reader, rad-dino, biomedclip, xrv, inception, hf:X, timm:X, open_clip:X, random"
+    ),
+]
+Reference = Annotated[str, typer.Option(help="split that the generator has not seen")]
+TrainedOn = Annotated[Path | None, typer.Option(help="index whose train split the generator saw, if another")]
+Model = Annotated[str | None, typer.Option(help="the generator's folder or hub id, for membership inference")]
+Cache = Annotated[Path | None, typer.Option(help="folder of computed features; in --out if left out")]
+Seed = Annotated[int, typer.Option(help="of every random draw")]
+Workers = Annotated[int | None, typer.Option(help="processes that decode images; one a core if left out")]
+
+
+def _command(parts: tuple[str, ...]) -> Callable[..., None]:
+    """The command that measures these parts and writes a page of them."""
+
+    def command(
+        real: Real,
+        synthetic: Synthetic,
+        out: Out,
+        network: Network = None,
+        reference: Reference = "test",
+        trained_on: TrainedOn = None,
+        model: Model = None,
+        cache: Cache = None,
+        seed: Seed = 0,
+        workers: Workers = None,
+    ) -> None:
+        from .evaluation import Options, measure, prepare, write
+
+        workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        networks = tuple(network or ["reader"])
+        context, record = prepare(
+            Options(real, synthetic, out, networks, reference, trained_on, model, cache, seed, workers)
+        )
+        page, metrics = write(context, record, measure(context, parts))
+        typer.echo(f"Open {page}\nor read {metrics}")
+
+    return command
+
+
+app.command("report", help="Everything, as one HTML page and metrics.json.")(_command(tuple(PARTS)))
+for part, summary in PARTS.items():
+    app.command(part, help=summary)(_command((part,)))
 
 
 def main() -> None:

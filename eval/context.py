@@ -58,10 +58,18 @@ class Context:
 
     def features(self, rows: pd.DataFrame, network: FeatureNetwork | None = None) -> np.ndarray:
         """Features of every row's image, from the cache where they are there. Shapes: -> [N, D] float32."""
-        from .features import cached_features
-
         network = network or self.network
-        return self._once(("features", network.fingerprint), rows, lambda part: cached_features(part, network, self))
+        outputs = self._outputs(rows, network)
+        return outputs[:, : outputs.shape[1] - network.classes]
+
+    def logits(self, rows: pd.DataFrame, network: FeatureNetwork) -> np.ndarray | None:
+        """Logits over exclusive classes, None where the network has no such head. Shapes: -> [N, K] float32."""
+        return self._outputs(rows, network)[:, -network.classes :] if network.classes else None
+
+    def _outputs(self, rows: pd.DataFrame, network: FeatureNetwork) -> np.ndarray:
+        from .features import cached_outputs
+
+        return self._once(("features", network.fingerprint), rows, lambda part: cached_outputs(part, network, self))
 
     def pixels(self, rows: pd.DataFrame, side: int) -> np.ndarray:
         """Images as the model sees them: padded to a square, never flipped. Shapes: -> [N, side, side] uint8."""
