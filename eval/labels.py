@@ -35,7 +35,7 @@ def f1(said: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None):
 
 
 def rate(chosen: np.ndarray, among: np.ndarray, weights: np.ndarray | None = None):
-    """Share of `chosen` among `among`, as a false-negative rate is. Shapes: [N] 0/1, [N] 0/1, [B, N] -> float or [B]."""
+    """Share of `chosen` among `among`, as a false-negative rate is. Shapes: [N] 0/1, [N] 0/1, [B, N] -> as `f1`."""
     counts, among = _counts(weights, len(among)), among.astype(bool)
     return _shaped(counts @ (chosen.astype(bool) & among).astype(float), counts @ among.astype(float), weights)
 

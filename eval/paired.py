@@ -14,7 +14,7 @@ from gen.errors import UserError
 
 from . import labels
 from .bone_measures import as_published, bone_suppression, errors, perceptual_distance
-from .resampling import DRAWS, cluster_counts, difference, estimate, figure
+from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Better, Section, Table, Verdict
 from .tables import read_pairs
 
@@ -74,7 +74,7 @@ def summary(results: pd.DataFrame, patients: np.ndarray, draws: int = DRAWS, see
             control = f"shuffled {name}"
             mean = partial(labels.mean, _finite(part[name]))
             section.figures.append(
-                figure(
+                as_figure(
                     name,
                     estimate(mean, weights),
                     len(part),
@@ -122,7 +122,7 @@ def _against_identity(
     for name in names:
         first, second = (partial(labels.mean, _finite(values[name])) for values in (part, identity))
         found = difference(first, second, weights)
-        rows.append((name, f"{found.value:+.4g}", f"{found.low:+.4g} to {found.high:+.4g}", f"{found.p:.3g}"))
+        rows.append((name, *told(found, "+.4g")))
     return Table(f"{method} minus identity, paired", ("figure", "difference", "95 % interval", "p"), rows)
 
 

@@ -1,59 +1,36 @@
-"""Intervals and tests by resampling patients, or pairs, with replacement: whoever has many images counts once as one."""
+"""Figures that take weights: intervals and paired tests of them by one resampling of patients for all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from .section import Better, Figure
+from .stats import Interval, percentiles, resample_weights
 
 DRAWS = 1000
-LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure, its 95 % interval (NaN where it cannot be told) and, of a difference, its two-sided p-value."""
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-    p: float = float("nan")
-
-
-def cluster_counts(clusters, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def cluster_counts(clusters: Sequence | np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """How often each row stands in each resampling of its clusters (patients).
 
-    Shapes: [N] ids -> [draws, N] integers. Rows of a cluster come and go together.
+    Shapes: [N] ids -> [draws, N]. Rows of a cluster come and go together.
     """
-    _, member = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
-    number = int(member.max()) + 1 if len(member) else 0
-    if number == 0:
+    if len(clusters) == 0:
         return np.zeros((draws, 0))
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(number, np.full(number, 1 / number), size=draws)[:, member]
+    return resample_weights(clusters, draws, np.random.default_rng(seed)).T.astype(float)
 
 
-def estimate(figure: Callable, weights: np.ndarray) -> Estimate:
+def estimate(figure: Callable, weights: np.ndarray) -> Interval:
     """A figure with its percentile interval. `figure(weights or None)` gives [B] or a float."""
-    return Estimate(float(figure(None)), *interval(figure(weights)))
+    return Interval(float(figure(None)), *percentiles(np.asarray(figure(weights))))
 
 
-def difference(first: Callable, second: Callable, weights: np.ndarray) -> Estimate:
+def difference(first: Callable, second: Callable, weights: np.ndarray) -> Interval:
     """`first - second` on the same resamplings: a paired test; p is twice the smaller share beyond zero."""
     drawn = np.asarray(first(weights)) - np.asarray(second(weights))
-    return Estimate(float(first(None)) - float(second(None)), *interval(drawn), p=p_value(drawn))
-
-
-def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled figures; NaN where fewer than half of them are defined."""
-    known = drawn[np.isfinite(drawn)]
-    if len(known) < max(2, len(drawn) / 2):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return Interval(float(first(None)) - float(second(None)), *percentiles(drawn), p=p_value(drawn))
 
 
 def p_value(drawn: np.ndarray) -> float:
@@ -65,9 +42,9 @@ def p_value(drawn: np.ndarray) -> float:
     return float(min(1.0, 2 * (beyond + 1) / (len(known) + 1)))
 
 
-def figure(
+def as_figure(
     name: str,
-    found: Estimate,
+    found: Interval,
     n: int,
     unit: str = "",
     better: Better = "",
@@ -75,6 +52,12 @@ def figure(
     control: float | None = None,
     group: str = "",
 ) -> Figure:
-    """An estimate as a report's figure; an interval that cannot be told is none."""
+    """An interval as a report's figure; bounds that cannot be told are none."""
     low, high = (None if np.isnan(bound) else bound for bound in (found.low, found.high))
     return Figure(name, found.value, low, high, n, unit, better, floor, control, group)
+
+
+def told(found: Interval, form: str = "+.3f") -> tuple[str, str, str]:
+    """A difference as cells of a table: value, interval, p."""
+    p = float("nan") if found.p is None else found.p
+    return f"{found.value:{form}}", f"{found.low:{form}} to {found.high:{form}}", f"{p:.3g}"

@@ -12,7 +12,7 @@ from gen.errors import UserError
 
 
 def read_pairs(table: str | Path, images: Sequence[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV table whose `images` columns (and those that begin with one's name and _) are paths, relative to its folder.
+    """A CSV table whose `images` columns, and those named like one with _more, are paths relative to its folder.
 
     Errors: UserError naming the file, row (1 is the first) and column of what is missing.
     """

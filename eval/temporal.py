@@ -1,8 +1,8 @@
 """Follow-up images: do they show the labels of the real follow-up, change in its direction, and stay the same patient?
 
 From a table of image files: prior, target (the real follow-up), generated, and the columns prior_findings and findings
-(of the target), patient, and if wanted subset. Beside the generated images stand the real follow-up, the prior handed on
-unchanged, and the generated image of another patient.
+(of the target), patient, and if wanted subset. Beside the generated images stand the real follow-up, the prior handed
+on unchanged, and the generated image of another patient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gen.errors import UserError
 
 from . import labels
 from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_files, truth_matrix
-from .resampling import DRAWS, cluster_counts, difference, estimate, figure
+from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .tables import read_pairs
 
@@ -75,12 +75,14 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
         found = {who: estimate(value, weights) for who, value in values.items()}
         floor, control = found[REAL].value, found[SHUFFLED].value
         for who in (GENERATED, COPY):
-            shown = figure(name, found[who], int(chosen.sum()), better="high", floor=floor, control=control, group=who)
+            shown = as_figure(
+                name, found[who], int(chosen.sum()), better="high", floor=floor, control=control, group=who
+            )
             section.figures.append(shown)
         gain = difference(values[GENERATED], values[COPY], weights)
         cells = [f"{found[who].value:.3f}" for who in (GENERATED, COPY, REAL, SHUFFLED)]
-        rows.append((name, *cells, f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})", f"{gain.p:.3g}"))
-    header = ("figure", GENERATED, COPY, REAL, SHUFFLED, "generated minus copy", "p")
+        rows.append((name, *cells, *told(gain)))
+    header = ("figure", GENERATED, COPY, REAL, SHUFFLED, "generated minus copy", "95 % interval", "p")
     section.tables.append(Table("Follow-up images and their baselines", header, rows))
     section.verdicts.append(_verdict(section))
     section.notes.append(
@@ -152,9 +154,7 @@ def _series(rows: pd.DataFrame, judge: Judge, table: str | Path) -> Series:
 def _verdict(section: Section) -> Verdict:
     made = section.figure("direction", GENERATED)
     if made.low is None or made.high is None:
-        return Verdict(
-            UNCLEAR, "Too few pairs change their findings to tell whether generated follow-ups move rightly."
-        )
+        return Verdict(UNCLEAR, "Too few findings change to tell whether generated follow-ups move the right way.")
     if made.low > 0.5:
         return Verdict(GOOD, f"Findings move in the right direction in {made.value:.0%} of changes (chance: 50 %).")
     kind, words = (BAD, "do worse than chance") if made.high < 0.5 else (UNCLEAR, "cannot be told from chance")

@@ -17,8 +17,9 @@ from gen.errors import UserError
 
 from . import labels
 from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_files, truth_matrix
-from .resampling import DRAWS, Estimate, cluster_counts, difference, estimate, figure
+from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .stats import Interval
 from .tables import read_pairs
 
 IMAGES = ("context", "target", "generated")
@@ -70,7 +71,7 @@ def summary(views: Views, draws: int = DRAWS, seed: int = 0) -> Section:
     return section
 
 
-def context_gain(views: Views, shuffled: Readings, weights: np.ndarray) -> Estimate:
+def context_gain(views: Views, shuffled: Readings, weights: np.ndarray) -> Interval:
     """Similarity to the real view with the right context less that with a wrong one, paired, by patient.
 
     Without images drawn from a wrong context, another patient's generated image stands for them.
@@ -87,7 +88,7 @@ def _pair(views: Views) -> tuple[Readings, Readings]:
 def _shown(name: str, values: list, weights: np.ndarray, chosen: np.ndarray, view: str):
     made, real, other = values
     found = estimate(made, weights)
-    return figure(name, found, int(chosen.sum()), "", "high", float(real(None)), float(other(None)), group=view)
+    return as_figure(name, found, int(chosen.sum()), "", "high", float(real(None)), float(other(None)), group=view)
 
 
 def _accuracy(read: Readings, asked: np.ndarray, chosen: np.ndarray, weights):
@@ -126,26 +127,25 @@ def _similarity(views: Views, read: Readings, weights):
 def _closeness(views: Views, shuffled: Readings, weights: np.ndarray):
     made = partial(_similarity, views, views.read["generated"])
     found = estimate(made, weights)
-    return figure(SIMILARITY, found, len(views.asked), "cosine", "high", 1.0, _similarity(views, shuffled, None))
+    return as_figure(SIMILARITY, found, len(views.asked), "cosine", "high", 1.0, _similarity(views, shuffled, None))
 
 
 def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Table:
     found = context_gain(views, shuffled, weights)
     against = "a wrong context" if WRONG in views.read else "another patient's image"
-    interval = f"{found.low:+.3f} to {found.high:+.3f}"
-    row = (against, f"{found.value:+.3f}", interval, f"{found.p:.3g}", str(len(set(views.patients))))
+    row = (against, *told(found), str(len(set(views.patients))))
     header = ("right context against", "difference", "95 % interval", "p", "patients")
     return Table(f"{SIMILARITY}, paired by patient", header, [row])
 
 
-def _verdict(table: Table, gain: Estimate) -> Verdict:
+def _verdict(table: Table, gain: Interval) -> Verdict:
     against = table.rows[0][0]
     if gain.low > 0:
         return Verdict(GOOD, f"Generated views are closer to the patient's own real view than {against} is.")
     if gain.high < 0:
         return Verdict(BAD, f"Generated views are further from the patient's own real view than {against} is.")
     return Verdict(
-        UNCLEAR, f"Whether the given view tells whose image is drawn: not told by {table.rows[0][4]} patients."
+        UNCLEAR, f"{table.rows[0][4]} patients cannot tell whether the given view decides whose image is drawn."
     )
 
 
