@@ -92,9 +92,10 @@ def load_pixels(paths: Sequence[str], side: int = SIDE) -> np.ndarray:
 
 
 def truth_matrix(findings: Iterable[str], labels: Sequence[str]) -> np.ndarray:
-    """Which labels each row's findings name. Shapes: -> [N, K] bool."""
-    named = [set(normalise_findings(text)) for text in findings]
-    return np.array([[label in row for label in labels] for row in named], dtype=bool).reshape(len(named), len(labels))
+    """Which labels each row's findings name, a "Bacterial Pneumonia" being a "Pneumonia" too. Shapes: -> [N, K] bool."""
+    named = [normalise_findings(text) for text in findings]
+    cells = [[any(f" {finding}".endswith(f" {label}") for finding in row) for label in labels] for row in named]
+    return np.array(cells, dtype=bool).reshape(len(named), len(labels))
 
 
 def judged_labels(truth: np.ndarray, labels: Sequence[str], least: int) -> list[str]:
