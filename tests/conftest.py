@@ -74,3 +74,32 @@ def stable_diffusion_vae():
             scaling_factor=0.7,
             sample_size=16,
         ).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_reader_dir(tmp_path_factory) -> Path:
+    """An untrained reader of three findings at 32 px, saved."""
+    import torch
+
+    from gen.models.classifier import RadiographClassifier
+
+    folder = tmp_path_factory.mktemp("judges") / "reader"
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        labels = ("No Finding", "Cardiomegaly", "Pleural Effusion")
+        RadiographClassifier(labels, widths=(8, 16), blocks=(1, 1), features=12, resolution=32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lungs_dir(tmp_path_factory) -> Path:
+    """An untrained segmenter at 32 px, saved."""
+    import torch
+
+    from gen.models.segmenter import ChestSegmenter
+
+    folder = tmp_path_factory.mktemp("judges") / "lungs"
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        ChestSegmenter(widths=(4, 8), resolution=32).save_pretrained(folder)
+    return folder
