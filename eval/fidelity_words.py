@@ -16,11 +16,11 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
     scale = max(kid.control - kid.floor, 1e-12)
     gap = (kid.value - kid.floor) / scale
     near = kid.low is not None and kid.low <= max(kid.floor, 0)
-    said = f"KID {kid.value:.3g} against {kid.floor:.3g} between two real sets and {kid.control:.3g} for real ones in pieces"
+    said = f"KID {kid.value:.3g}; two real sets {kid.floor:.3g}, real ones cut in pieces {kid.control:.3g}"
     if near:
         section.verdicts.append(Verdict(GOOD, f"Not told from real radiographs by {context.network.name}: {said}."))
     else:
-        words = f"The set differs from real radiographs by {100 * gap:.0f} % of the way to radiographs cut in pieces: {said}."
+        words = f"The set can be told from real radiographs, {100 * gap:.0f} % of the way to broken ones: {said}."
         section.verdicts.append(Verdict(BAD if gap > 0.1 else GOOD, words))
     for name, good, bad in (
         ("precision", "Synthetic images lie among real ones", "Many synthetic images lie where no real one does"),

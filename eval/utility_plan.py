@@ -59,7 +59,9 @@ QUICK_SETTINGS = (REAL, "synthetic", "real + synthetic", SHUFFLED, "10 % real", 
 class UtilityConfig(Strict):
     """A utility study; every setting trains the same network for the same number of steps."""
 
-    backbone: str = Field("small", description="small, or any timm model: densenet121, resnet50, convnext_tiny, vit_...")
+    backbone: str = Field(
+        "small", description="small, or any timm model: densenet121, resnet50, convnext_tiny, vit_..."
+    )
     pretrained: bool = Field(False, description="start timm backbones at their published weights")
     widths: tuple[int, ...] = Field((16, 32, 64, 128), description="of the small backbone's stages")
     blocks: tuple[int, ...] = Field((1, 1, 1, 1), description="residual blocks of the small backbone's stages")
@@ -103,9 +105,7 @@ class NotEnough(ValueError):
     """A setting asks for more synthetic images than there are."""
 
 
-def training_set(
-    stage: Stage, real: pd.DataFrame, synthetic: pd.DataFrame, names: list[str], seed: int
-) -> TrainingSet:
+def training_set(stage: Stage, real: pd.DataFrame, synthetic: pd.DataFrame, names: list[str], seed: int) -> TrainingSet:
     """The images of one stage, the same for one seed whatever the other settings are.
 
     Errors: NotEnough where synthetic images are lacking.
