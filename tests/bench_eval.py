@@ -103,12 +103,9 @@ def whole() -> bool:
     found, cpu, wall = timed(work)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{COUNT} x {COUNT} x {WIDTH}, {len(found)} figures with intervals:")
-    print(
-        f"  {cpu:.0f} processor seconds, {cpu / CORES:.0f} s on {CORES} cores (promised {PROMISED_SECONDS}); {wall:.0f} s"
-    )
-    print(
-        f"  by the clock here, at the load of this machine; {memory:.2f} GB at the peak (promised {PROMISED_GIGABYTES:g})"
-    )
+    cores, promise = f"{cpu / CORES:.0f} s on {CORES} cores", f"promised {PROMISED_SECONDS}"
+    print(f"  {cpu:.0f} processor seconds, {cores} ({promise}); by the clock, at this machine's load, {wall:.0f} s")
+    print(f"  {memory:.2f} GB at the peak (promised {PROMISED_GIGABYTES:g})")
     return cpu / CORES < PROMISED_SECONDS and memory < PROMISED_GIGABYTES
 
 

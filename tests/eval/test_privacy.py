@@ -59,6 +59,14 @@ def test_patient_pairs_are_of_one_and_of_two_patients():
     assert (names[other[:, 0]] != names[other[:, 1]]).all()
 
 
+def test_patients_are_recognised_where_their_images_are_alike():
+    names = np.array(["a", "a", "b", "b", "c"])
+    alike = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    known, chance = patients.recognised(alike, names)
+    assert known.tolist() == [True] * 4 and chance == pytest.approx(1 / 4)
+    assert not patients.recognised(np.array([[0.0], [9.0], [0.1], [9.1], [0.05]]), names)[0].any()
+
+
 def marked(context, prompts):
     context.synthetic["prompt"] = prompts
     section = Section("privacy", "")
