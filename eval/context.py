@@ -14,6 +14,7 @@ from gen import seeds
 
 if TYPE_CHECKING:
     from .networks import FeatureNetwork
+    from .utility_plan import UtilityConfig
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Context:
     seed: int = 0
     reference_split: str = "test"
     model: str | None = None
+    utility: UtilityConfig | None = None  # None is the quick study
     workers: int = 0
     resamples: int = 1000
     say: Callable[[str], None] = print

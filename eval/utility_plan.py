@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ QUICK_SETTINGS = (REAL, "synthetic", "real + synthetic", SHUFFLED, "10 % real", 
 class UtilityConfig(Strict):
     """A utility study; every setting trains the same network for the same number of steps."""
 
-    backbone: str = Field("small", description="small, or any timm model: densenet121, resnet50, convnext_tiny, vit_...")
+    backbone: str = Field("small", description="small, or a timm model: densenet121, resnet50, convnext_tiny ...")
     pretrained: bool = Field(False, description="start timm backbones at their published weights")
     widths: tuple[int, ...] = Field((16, 32, 64, 128), description="of the small backbone's stages")
     blocks: tuple[int, ...] = Field((1, 1, 1, 1), description="residual blocks of the small backbone's stages")
@@ -72,6 +73,7 @@ class UtilityConfig(Strict):
     settings: tuple[str, ...] = Field(QUICK_SETTINGS, description="names in gen.eval.utility_plan.SETTINGS")
     source: str = Field("", description="data set to train and test on; empty takes the one with most training images")
     splits: tuple[str, ...] = Field(("val", "test"), description="held-out splits: no setting is tuned on any of them")
+    external: Path | None = Field(None, description="index of another hospital: all its frontal rows are tested on")
     least: int = Field(10, gt=0, description="held-out images that must show a label, and lack it, for it to be judged")
     corrupted: bool = Field(True, description="test under noise, blur, low contrast and occlusion too")
 
@@ -103,9 +105,7 @@ class NotEnough(ValueError):
     """A setting asks for more synthetic images than there are."""
 
 
-def training_set(
-    stage: Stage, real: pd.DataFrame, synthetic: pd.DataFrame, names: list[str], seed: int
-) -> TrainingSet:
+def training_set(stage: Stage, real: pd.DataFrame, synthetic: pd.DataFrame, names: list[str], seed: int) -> TrainingSet:
     """The images of one stage, the same for one seed whatever the other settings are.
 
     Errors: NotEnough where synthetic images are lacking.
