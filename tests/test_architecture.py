@@ -23,7 +23,19 @@ STOREYS = (
 )
 FLOORS = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 REEXPORTS = {"CXRPipeline": "pipeline", "load_config": "config", "__version__": None}
-LATE = {"xformers", "wandb", "open_clip", "torchxrayvision", "pydicom", "gradio", "peft", "matplotlib", "ray", "timm", "datasets"}
+LATE = {
+    "xformers",
+    "wandb",
+    "open_clip",
+    "torchxrayvision",
+    "pydicom",
+    "gradio",
+    "peft",
+    "matplotlib",
+    "ray",
+    "timm",
+    "datasets",
+}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE = {"trust_remote_code", "allow_pickle"}
 FLIPS = {"hflip", "horizontal_flip", "RandomHorizontalFlip", "fliplr", "FLIP_LEFT_RIGHT", "mirror"}

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from gen.config import load_config
+from gen.engine.classification import ClassifierJob
+from gen.engine.segmentation import SegmenterJob
 from gen.models.codec import LatentCodec
 from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
+JOBS |= {"classifier.py": ClassifierJob, "segmenter.py": SegmenterJob}
 RECIPES = sorted(CONFIGS.glob("*.yaml"))
 
 

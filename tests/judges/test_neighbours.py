@@ -70,6 +70,8 @@ def test_too_few_real_images_are_refused():
 def test_details_ignore_grey_scale_and_size():
     images = torch.rand(4, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.avg_pool2d(images, 9, 1, 4) * 6 - 3
-    changed = torch.nn.functional.interpolate(0.6 * images.clamp(-1, 1) + 0.2, (96, 96), mode="bilinear", antialias=True)
+    changed = torch.nn.functional.interpolate(
+        0.6 * images.clamp(-1, 1) + 0.2, (96, 96), mode="bilinear", antialias=True
+    )
     distances, indices = nearest(pixel_details(changed), pixel_details(images.clamp(-1, 1)), metric="cosine")
     assert indices[:, 0].tolist() == [0, 1, 2, 3] and distances.max() < 0.1

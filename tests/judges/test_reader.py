@@ -37,7 +37,9 @@ def test_an_image_is_read_alone_as_in_company(reader, images):
 
 
 def test_brightness_and_contrast_do_not_matter(reader, images):
-    torch.testing.assert_close(reader.read(0.5 * images - 0.3).features, reader.read(images).features, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        reader.read(0.5 * images - 0.3).features, reader.read(images).features, atol=1e-4, rtol=0
+    )
 
 
 def test_a_wide_image_is_padded_not_squeezed(reader, images):
