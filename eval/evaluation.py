@@ -123,7 +123,7 @@ def _record(context: Context, options: Options, keys: Sequence[str], size: tuple
     from gen.data.index import fingerprint as index_fingerprint
     from gen.data.moments import fingerprint
 
-    models = context.synthetic["model_hash"] if "model_hash" in context.synthetic else []
+    models = context.synthetic.get("model_hash", [])
     return {
         "version": __version__,
         "seed": context.seed,

@@ -1,4 +1,4 @@
-"""The tables that an evaluation starts from, and everything that makes one dishonest: leaks, copies of files, too few."""
+"""The tables that an evaluation starts from, and what makes one dishonest: leaks, copies of files, too few images."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from gen.data.moments import fingerprint
 from gen.errors import UserError
 
+TILES = 4  # a side, of the control's puzzle
 Standing = Literal["shipped", "published", "own", "random"]
 STANDINGS: dict[str, str] = {
     "shipped": "the small network shipped with this suite; its numbers are not comparable with the literature",
@@ -47,22 +49,27 @@ class FeatureNetwork:
     std: tuple[float, ...] = (0.5,)
     classes: int = 0  # logits that `forward` gives
     warning: str = ""
+    tiles: int = 0
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
-        self.fingerprint = fingerprint(
-            "features 1", digest(self.module), self.side, self.crop, list(self.mean), list(self.std)
-        )
+        fed = (self.side, self.crop, list(self.mean), list(self.std), self.tiles)
+        self.fingerprint = fingerprint("features 1", digest(self.module), *fed)
 
     @property
     def remark(self) -> str:
         """One sentence on what its numbers can be compared with."""
         return f"{self.name}: {STANDINGS[self.standing]}.{' ' + self.warning if self.warning else ''}"
 
+    def in_pieces(self) -> FeatureNetwork:
+        """The same network, shown images cut into tiles and shuffled: what no radiograph looks like, as a control."""
+        return replace(self, name=f"{self.name}, tiles", tiles=TILES)
+
     def prepared(self, images: Tensor) -> Tensor:
         """What the network is fed. Shapes: [B, 1, side, side] in -1..1 -> [B, C, crop, crop]."""
         margin = (images.shape[-1] - self.crop) // 2
         images = images[..., margin : margin + self.crop, margin : margin + self.crop]
+        images = shuffled_tiles(images, self.tiles) if self.tiles else images
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return ((images + 1) / 2 - mean) / std
 
@@ -85,15 +92,26 @@ def digest(module: nn.Module) -> str:
     return seen.hexdigest()
 
 
+def shuffled_tiles(images: Tensor, tiles: int) -> Tensor:
+    """Tiles of every image in one fixed disorder. Shapes: [B, C, S, S] -> the same."""
+    size = images.shape[-1] // tiles
+    whole = images.clone()
+    order = torch.randperm(tiles * tiles, generator=torch.Generator().manual_seed(1)).tolist()
+    for place, source in enumerate(order):
+        (y, x), (v, u) = (divmod(number, tiles) for number in (place, source))
+        whole[..., y * size : (y + 1) * size, x * size : (x + 1) * size] = images[
+            ..., v * size : (v + 1) * size, u * size : (u + 1) * size
+        ]
+    return whole
+
+
 class RandomNetwork(nn.Module):
     """Convolutions that nobody trained: for tests, and to see what no knowledge at all measures."""
 
     def __init__(self, width: int = 32, seed: int = 0) -> None:
         super().__init__()
         channels = (1, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in pairwise(channels))
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layers:
             layer.weight.data.normal_(0, layer.weight[0].numel() ** -0.5, generator=generator)

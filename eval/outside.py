@@ -113,7 +113,7 @@ def xrv(where: str) -> FeatureNetwork:
 
 
 def inception(where: str) -> FeatureNetwork:
-    """Inception v3 of the original FID (2,048 features), by torch-fidelity as torchmetrics has it; or a safetensors file."""
+    """Inception v3 of the original FID (2,048 features) by torch-fidelity, as torchmetrics has it, or a file."""
     with asked_for("torch-fidelity", "torch-fidelity", f"--network inception:{where}"):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
