@@ -11,6 +11,8 @@ import typer
 
 from gen.errors import exit_on_user_error
 
+from .commands import add_commands
+
 app = typer.Typer(
     help="Measure synthetic chest radiographs against real ones.",
     no_args_is_help=True,
@@ -72,6 +74,7 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
 app.command("report", help="Everything, as one HTML page and metrics.json.")(_command(tuple(PARTS)))
 for part, summary in PARTS.items():
     app.command(part, help=summary)(_command((part,)))
+add_commands(app)
 
 
 def main() -> None:

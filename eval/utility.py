@@ -13,7 +13,7 @@ from .corruptions import CORRUPTIONS, STRENGTHS
 from .resampling import as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
-from .utility_plan import REAL, SHUFFLED, UtilityConfig, baseline
+from .utility_plan import REAL, SHUFFLED, baseline, load_plan
 from .utility_study import IN_DOMAIN, Study, TestSet, damage_name, run_study
 
 FIGURES: dict[str, tuple[Callable, str]] = {
@@ -27,7 +27,7 @@ SYNTHETIC = "real + synthetic"
 
 def measure(context: Context) -> Section:
     """Train the study's classifiers and compare them."""
-    return summary(run_study(context, context.utility or UtilityConfig()), context.resamples, context.seed)
+    return summary(run_study(context, context.utility or load_plan()), context.resamples, context.seed)
 
 
 def summary(study: Study, draws: int, seed: int) -> Section:

@@ -14,6 +14,8 @@ from gen.eval.utility_plan import ALL, SETTINGS, NotEnough, Stage, UtilityConfig
 from gen.eval.utility_study import IN_DOMAIN, run_study
 
 TINY = UtilityConfig(
+    backbone="small",
+    least=10,
     settings=("real", "real + synthetic", "real + shuffled synthetic", "synthetic, then real", "real + 5x"),
     widths=(8, 8),
     blocks=(1, 1),
@@ -63,9 +65,7 @@ def test_finished_runs_are_kept_and_changed_ones_are_not(context, study):
     before = {path: path.stat().st_mtime_ns for path in marks}
     again = run_study(context, TINY)
     assert {path: path.stat().st_mtime_ns for path in marks} == before
-    np.testing.assert_array_equal(
-        again.of("real", again.tests[0])[0], study.of("real", study.tests[0])[0]
-    )
+    np.testing.assert_array_equal(again.of("real", again.tests[0])[0], study.of("real", study.tests[0])[0])
     assert not list(context.out.rglob("state"))
     run_study(context, TINY.model_copy(update={"steps": 5, "settings": ("real",), "seeds": 1}))
     changed = [path for path in marks if path.stat().st_mtime_ns != before[path]]
@@ -105,7 +105,9 @@ def test_only_rare_labels_are_added(squares):
 
 def test_baselines():
     assert [baseline(name) for name in ("real + 1x", "10 % real + 2x", "1 % real + synthetic")] == [
-        "real", "10 % real", "1 % real",
+        "real",
+        "10 % real",
+        "1 % real",
     ]
     assert {baseline(name) for name in SETTINGS} <= set(SETTINGS)
 
