@@ -34,6 +34,10 @@ class Context:
     reference_split: str = "test"
     model: str | None = None
     utility: UtilityConfig | None = None  # None is the quick study
+    readers: tuple[str, ...] = ("reader",)  # see eval/readers.py
+    image_text: str | None = None  # see eval/image_text.py; None is the shipped one
+    lungs: Path | None = None  # folder of train/segmenter.py; None is the shipped one
+    writer: Callable[[np.ndarray], str] | None = None  # of a report, from an image [H, W] uint8
     workers: int = 0
     resamples: int = 1000
     say: Callable[[str], None] = print
