@@ -14,6 +14,7 @@ from gen import seeds
 
 if TYPE_CHECKING:
     from .networks import FeatureNetwork
+    from .utility_plan import UtilityConfig
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Context:
     seed: int = 0
     reference_split: str = "test"
     model: str | None = None
+    utility: UtilityConfig | None = None  # None is the quick study
+    readers: tuple[str, ...] = ("reader",)  # see eval/readers.py
+    image_text: str | None = None  # see eval/image_text.py; None is the shipped one
+    lungs: Path | None = None  # folder of train/segmenter.py; None is the shipped one
+    writer: Callable[[np.ndarray], str] | None = None  # of a report, from an image [H, W] uint8
     workers: int = 0
     resamples: int = 1000
     say: Callable[[str], None] = print

@@ -92,7 +92,7 @@ def load_pixels(paths: Sequence[str], side: int = SIDE) -> np.ndarray:
 
 
 def truth_matrix(findings: Iterable[str], labels: Sequence[str]) -> np.ndarray:
-    """Which labels each row's findings name, a "Bacterial Pneumonia" being a "Pneumonia" too. Shapes: -> [N, K] bool."""
+    """Which labels each row's findings name, a "Viral Pneumonia" being a "Pneumonia" too. Shapes: -> [N, K] bool."""
     named = [normalise_findings(text) for text in findings]
     cells = [[any(f" {finding}".endswith(f" {label}") for finding in row) for label in labels] for row in named]
     return np.array(cells, dtype=bool).reshape(len(named), len(labels))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from gen import seeds
+from gen.config import load_config
 from gen.errors import UserError
 from gen.schema import Strict
 
@@ -53,29 +57,33 @@ SETTINGS: dict[str, tuple[Stage, ...]] = {
     "1 % real + synthetic": (Stage(0.01, ALL),),
 }
 REAL, SHUFFLED = "real", "real + shuffled synthetic"
-QUICK_SETTINGS = (REAL, "synthetic", "real + synthetic", SHUFFLED, "10 % real", "10 % real + synthetic")
 
 
 class UtilityConfig(Strict):
     """A utility study; every setting trains the same network for the same number of steps."""
 
-    backbone: str = Field(
-        "small", description="small, or any timm model: densenet121, resnet50, convnext_tiny, vit_..."
-    )
+    backbone: str = Field(description="small, or a timm model: densenet121, resnet50, convnext_tiny ...")
     pretrained: bool = Field(False, description="start timm backbones at their published weights")
-    widths: tuple[int, ...] = Field((16, 32, 64, 128), description="of the small backbone's stages")
-    blocks: tuple[int, ...] = Field((1, 1, 1, 1), description="residual blocks of the small backbone's stages")
-    features: int = Field(128, description="length of the feature vector")
-    resolution: int = Field(64, gt=0, description="side of the images, pixels")
-    steps: int = Field(200, gt=0, description="optimizer steps of every setting")
-    batch_size: int = Field(32, gt=0, description="images a step")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
-    seeds: int = Field(2, gt=0, description="networks a setting, each with its own start, order and real subset")
-    settings: tuple[str, ...] = Field(QUICK_SETTINGS, description="names in gen.eval.utility_plan.SETTINGS")
+    widths: tuple[int, ...] = Field((24, 48, 96, 192), description="of the small backbone's stages")
+    blocks: tuple[int, ...] = Field((1, 2, 3, 1), description="residual blocks of the small backbone's stages")
+    features: int = Field(gt=0, description="length of the feature vector")
+    resolution: int = Field(gt=0, description="side of the images, pixels")
+    steps: int = Field(gt=0, description="optimizer steps of every setting")
+    batch_size: int = Field(gt=0, description="images a step")
+    learning_rate: float = Field(gt=0, description="peak learning rate")
+    seeds: int = Field(gt=0, description="networks a setting, each with its own start, order and real subset")
+    settings: tuple[str, ...] = Field(description="names in gen.eval.utility_plan.SETTINGS")
+    splits: tuple[str, ...] = Field(description="held-out splits: no setting is tuned on any of them")
+    least: int = Field(gt=0, description="held-out images that must show a label, and lack it, for it to be judged")
     source: str = Field("", description="data set to train and test on; empty takes the one with most training images")
-    splits: tuple[str, ...] = Field(("val", "test"), description="held-out splits: no setting is tuned on any of them")
-    least: int = Field(10, gt=0, description="held-out images that must show a label, and lack it, for it to be judged")
+    external: Path | None = Field(None, description="index of another hospital: all its frontal rows are tested on")
     corrupted: bool = Field(True, description="test under noise, blur, low contrast and occlusion too")
+
+
+def load_plan(path: Path | None = None, overrides: Sequence[str] = ()) -> UtilityConfig:
+    """A study from its recipe; without one the quick study. Errors: UserError as `load_config`."""
+    quick = files("gen.configs") / "utility_quick.yaml"
+    return load_config(UtilityConfig, path or Path(str(quick)), tuple(overrides))
 
 
 def check_settings(config: UtilityConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine
 
@@ -11,6 +12,7 @@ MAX_ROTATION = 4.0  # degrees
 MAX_SHIFT = 0.03  # share of the side
 MAX_SCALE = 0.05
 MAX_LOG_GAMMA = 0.15
+MAX_DETAIL = 0.3  # share by which the finest detail is strengthened or weakened (batches only)
 
 
 def augment(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -27,3 +29,36 @@ def augment(image: Tensor, generator: torch.Generator) -> Tensor:
         interpolation=InterpolationMode.BILINEAR,
     )
     return 2 * brightness.clamp(0, 1) ** (2.718281828 ** (MAX_LOG_GAMMA * gamma)) - 1
+
+
+def augment_batch(
+    images: Tensor, strength: float = 1.0, masks: Tensor | None = None, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """`augment` for a whole batch on its device, `strength` times as far; masks move with their images.
+
+    Without a generator the global one is used, which the training loop seeds a step. New edges are black.
+    Shapes: images [B, 1, H, W] in [-1, 1], masks [B, S, H, W] in 0..1 -> the same.
+    """
+    if strength == 0:
+        return images, masks
+    draws = 2 * torch.rand(6, len(images), generator=generator) - 1
+    angle, dx, dy, zoom, gamma, detail = (strength * draws).to(images.device)
+    grid = F.affine_grid(_placements(angle, dx, dy, zoom), [len(images), 1, *images.shape[-2:]], align_corners=False)
+    brightness = _sampled((images + 1) / 2, grid).clamp(0, 1)
+    brightness = brightness ** torch.exp(MAX_LOG_GAMMA * gamma)[:, None, None, None]
+    smooth = F.avg_pool2d(brightness, 3, 1, 1, count_include_pad=False)
+    sharpened = smooth + (1 + MAX_DETAIL * detail)[:, None, None, None] * (brightness - smooth)
+    moved = None if masks is None else _sampled(masks, grid)
+    return 2 * sharpened.clamp(0, 1) - 1, moved
+
+
+def _sampled(images: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _placements(angle: Tensor, dx: Tensor, dy: Tensor, zoom: Tensor) -> Tensor:
+    """Where each output pixel comes from, in half sides from the centre. Shapes: [B] each -> [B, 2, 3]."""
+    turn, scale = torch.deg2rad(MAX_ROTATION * angle), torch.exp(-MAX_SCALE * zoom)
+    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
+    rows = [torch.stack([cos, -sin, 2 * MAX_SHIFT * dx], 1), torch.stack([sin, cos, 2 * MAX_SHIFT * dy], 1)]
+    return torch.stack(rows, 1)

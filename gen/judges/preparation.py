@@ -26,7 +26,7 @@ def checked(images: Tensor) -> Tensor:
 
 
 def thumbnails(images: np.ndarray | Tensor) -> np.ndarray:
-    """Small grey images for gen.data.inspection and gen.data.duplicates. [N, 1, H, W] in [-1, 1] -> [N, 64, 64] uint8."""
+    """Small images for gen.data.inspection and gen.data.duplicates. [N, 1, H, W] in [-1, 1] -> [N, 64, 64] uint8."""
     square = checked(torch.as_tensor(images))
     small = F.interpolate(square, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)[:, 0]
     return ((small + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

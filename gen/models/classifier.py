@@ -88,7 +88,9 @@ class RadiographClassifier(ModelMixin, ConfigMixin):
             ready = _timm(name, self.config.resolution, pretrained=True)
         except (RuntimeError, OSError) as error:
             said = str(error).splitlines()[0]
-            raise UserError(f"backbone {name}: no pretrained weights to be had ({said}); set pretrained to false") from None
+            raise UserError(
+                f"backbone {name}: no pretrained weights to be had ({said}); set pretrained to false"
+            ) from None
         self.trunk.load_state_dict(ready.state_dict())
 
 
@@ -106,7 +108,7 @@ class SmallBackbone(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a channel gate, beside a way past them (He et al., arXiv 1512.03385; Hu et al., 1709.01507)."""
+    """Two 3x3 convolutions with a channel gate, beside a way past them (arXiv 1512.03385, 1709.01507)."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
