@@ -40,7 +40,10 @@ Reference = Annotated[str, typer.Option(help="split that the generator has not s
 TrainedOn = Annotated[Path | None, typer.Option(help="index whose train split the generator saw, if another")]
 Model = Annotated[str | None, typer.Option(help="the generator's folder or hub id, for membership inference")]
 Reader = Annotated[
-    list[str] | None, typer.Option(help="what reads labels: reader, reader:FOLDER, xrv; several give several verdicts")
+    list[str] | None,
+    typer.Option(
+        help="what reads labels: reader (shipped), xrv, or a folder of train/classifier.py; may be given twice"
+    ),
 ]
 ImageText = Annotated[str | None, typer.Option(help="image-text model of open_clip; the shipped one if left out")]
 Lungs = Annotated[Path | None, typer.Option(help="folder of a lung segmenter; the shipped one if left out")]
