@@ -52,9 +52,7 @@ def _add_reader(section: Section, context: Context, title: str, judge, first: bo
         areas = [figure for figure in figures if figure.name == "label AUROC" and figure.group]
         section.plots.append(Plot(f"AUROC of prompted findings, by {title}", bars(areas, "AUROC")))
     else:
-        section.notes.append(
-            f"{title}: no finding is in {LEAST} rows of either set and lacks in as many."
-        )
+        section.notes.append(f"{title}: no finding is in {LEAST} rows of either set and lacks in as many.")
     section.figures += figures if first else [_renamed(figure, title) for figure in figures]
     section.notes.append(
         f"Labels by {title}: thresholds of F1 are chosen on real images ({len(tuning.rows)}); a reader that fails on "

@@ -23,6 +23,7 @@ app = typer.Typer(
 # each is the module of its name beside this one
 PARTS = {
     "fidelity": "How close the synthetic set is to real radiographs, and how diverse.",
+    "alignment": "Whether images show what their prompts ask for.",
     "privacy": "Whether training radiographs come back: copies, membership, prompts, patients.",
 }
 
@@ -38,6 +39,11 @@ Network = Annotated[
 Reference = Annotated[str, typer.Option(help="split that the generator has not seen")]
 TrainedOn = Annotated[Path | None, typer.Option(help="index whose train split the generator saw, if another")]
 Model = Annotated[str | None, typer.Option(help="the generator's folder or hub id, for membership inference")]
+Reader = Annotated[
+    list[str] | None, typer.Option(help="what reads labels: reader, reader:FOLDER, xrv; several give several verdicts")
+]
+ImageText = Annotated[str | None, typer.Option(help="image-text model of open_clip; the shipped one if left out")]
+Lungs = Annotated[Path | None, typer.Option(help="folder of a lung segmenter; the shipped one if left out")]
 Cache = Annotated[Path | None, typer.Option(help="folder of computed features; in --out if left out")]
 Seed = Annotated[int, typer.Option(help="of every random draw")]
 Workers = Annotated[int | None, typer.Option(help="processes that decode images; one a core if left out")]
@@ -54,17 +60,23 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
         reference: Reference = "test",
         trained_on: TrainedOn = None,
         model: Model = None,
+        reader: Reader = None,
+        image_text: ImageText = None,
+        lungs: Lungs = None,
         cache: Cache = None,
         seed: Seed = 0,
         workers: Workers = None,
     ) -> None:
+        from dataclasses import replace
+
         from .evaluation import Options, measure, prepare, write
 
         workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        networks = tuple(network or ["reader"])
-        context, record = prepare(
-            Options(real, synthetic, out, networks, reference, trained_on, model, cache, seed, workers)
+        judges = {"readers": tuple(reader or ["reader"]), "image_text": image_text, "lungs": lungs}
+        options = Options(
+            real, synthetic, out, tuple(network or ["reader"]), reference, trained_on, model, cache, seed, workers
         )
+        context, record = prepare(replace(options, **judges))
         page, metrics = write(context, record, measure(context, parts))
         typer.echo(f"Open {page}\nor read {metrics}")
 

@@ -49,9 +49,7 @@ def utility(
 
 
 def bone(
-    pairs: Annotated[
-        Path, typer.Option(help="CSV: cxr, target, output, if wanted output_OTHER, patient")
-    ],
+    pairs: Annotated[Path, typer.Option(help="CSV: cxr, target, output, if wanted output_OTHER, patient")],
     out: Out = None,
     draws: Draws = 1000,
     seed: Seed = 0,

@@ -44,6 +44,9 @@ class Options:
     cache: Path | None = None
     seed: int = 0
     workers: int = 0
+    readers: tuple[str, ...] = ("reader",)
+    image_text: str | None = None
+    lungs: Path | None = None
 
 
 def prepare(options: Options) -> tuple[Context, dict]:
@@ -72,6 +75,9 @@ def prepare(options: Options) -> tuple[Context, dict]:
         reference_split=options.reference,
         model=options.model,
         workers=options.workers,
+        readers=options.readers,
+        image_text=options.image_text,
+        lungs=options.lungs,
     )
     remarks = [network.remark for network in networks] + _looks(context, options)
     return context, _record(context, options, keys, size, remarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def _renamed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if column is None:
         raise UserError(f"{path}: neither column {' nor '.join(NAMES)}; rename the one that holds the image files")
     folder = path.parent.absolute()
-    return table.assign(image=[str(folder / str(name)) for name in table[column]])
+    return table.assign(image=[os.path.normpath(folder / str(name)) for name in table[column]])
 
 
 def _check_files(table: pd.DataFrame, path: Path) -> None:

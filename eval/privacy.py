@@ -32,7 +32,7 @@ def measure(context: Context) -> Section:
     rows = copies.worst(context, found["features"])
     section.plots.append(copies.side_by_side(context, found["features"], rows))
     section.tables.append(copies.listed(context, found["features"], rows))
-    judge_patients(context, section, found["features"])
+    judge_patients(context, section)
     judge_membership(context, section)
     judge_prompts(context, section, found["features"])
     section.notes += [
@@ -56,8 +56,8 @@ def _copies(context: Context, section: Section, planted: tuple[np.ndarray, np.nd
     floor, control = len(held_out) / len(context.reference), len(again) / len(planted[0])
     section.figures.append(Figure("copies of training images", len(found), None, None, n, "images", "low"))
     section.figures.append(as_figure("copy rate", share(flagged), n, "", "low", floor, control))
-    section.tables.append(_copy_table(context, found))
     if found:
+        section.tables.append(_copy_table(context, found))
         words = f"{len(found)} of {n} synthetic images are copies of training radiographs; remove them before release."
         section.verdicts.append(Verdict(BAD, words))
     else:
@@ -77,7 +77,7 @@ def _copy_table(context: Context, found: list[tuple[int, int, float]]) -> Table:
         )
         for a, b, correlation in found
     ]
-    return Table("Copies", ("synthetic", "training image", "correlation"), lines or [("none", "", "")])
+    return Table("Copies", ("synthetic", "training image", "correlation"), lines)
 
 
 def _near(context: Context, section: Section, kind: str, found: Neighbours) -> None:
