@@ -21,7 +21,7 @@ def auroc(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = No
 
 def average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None):
     """Area under the precision-recall curve by steps: the sum of recall gained times precision. Shapes: as `auroc`."""
-    positive, negative = (part[:, ::-1] for part in _by_score(scores, truth, weights))
+    positive, negative = (np.flip(part, 1) for part in _by_score(scores, truth, weights))
     found, alarms = positive.cumsum(1), (positive + negative).cumsum(1)
     precision = np.divide(found, alarms, out=np.zeros_like(found), where=alarms > 0)
     return _shaped((positive * precision).sum(1), positive.sum(1), weights)
@@ -57,7 +57,7 @@ def calibration_error(probabilities: np.ndarray, truth: np.ndarray, weights: np.
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     """The threshold with the highest F1 for `scores >= threshold`; to be chosen on real images, never on the judged."""
-    positive, negative = (part[0, ::-1].cumsum() for part in _by_score(scores, truth, None))
+    positive, negative = (np.flip(part[0]).cumsum() for part in _by_score(scores, truth, None))
     values = np.unique(scores)[::-1]
     return float(values[np.argmax(2 * positive / (positive + negative + positive[-1]))])
 

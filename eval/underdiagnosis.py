@@ -19,7 +19,7 @@ from .groups import groups_of
 from .resampling import as_figure, cluster_counts, difference, estimate, told
 from .section import Figure, Table
 from .utility_plan import REAL, baseline
-from .utility_study import Study, TestSet
+from .utility_study import HeldOut, Study
 
 LEAST = 10  # ill patients' images that a group needs
 UNDER, MISSED = "underdiagnosis", "false-negative rate"
@@ -63,7 +63,7 @@ def missed(scores: np.ndarray, truth: np.ndarray, names: list[str]) -> tuple[np.
     return (there & ~said).sum(1) / np.maximum(number, 1), number > 0
 
 
-def gap_figures(study: Study, test: TestSet, draws: int, seed: int) -> tuple[list[Figure], list[Table]]:
+def gap_figures(study: Study, test: HeldOut, draws: int, seed: int) -> tuple[list[Figure], list[Table]]:
     """Rates by group and the gap between the worst and the best group of each attribute, for every setting.
 
     The floor of a figure is that of the classifier trained on real images only.
@@ -91,11 +91,11 @@ def gap(outcome: np.ndarray, groups: dict[str, np.ndarray], weights: np.ndarray 
     return float(found) if weights is None else found
 
 
-def _measures(test: TestSet) -> dict:
+def _measures(test: HeldOut) -> dict:
     return {UNDER: underdiagnosed, MISSED: missed} if NO_FINDING in test.names else {MISSED: missed}
 
 
-def _mean_outcome(study: Study, setting: str, test: TestSet, measure) -> tuple[np.ndarray, np.ndarray]:
+def _mean_outcome(study: Study, setting: str, test: HeldOut, measure) -> tuple[np.ndarray, np.ndarray]:
     """An image's outcome averaged over training runs, and who is ill."""
     runs = [measure(scores, test.truth, test.names) for scores in study.of(setting, test)]
     return np.mean([outcome for outcome, _ in runs], axis=0), runs[0][1]
