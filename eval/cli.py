@@ -24,7 +24,9 @@ app = typer.Typer(
 PARTS = {
     "fidelity": "How close the synthetic set is to real radiographs, and how diverse.",
     "alignment": "Whether images show what their prompts ask for.",
+    "utility": "What a downstream classifier gains by the synthetic images, by the quick study.",
     "privacy": "Whether training radiographs come back: copies, membership, prompts, patients.",
+    "fairness": "Whom the figures hold for, who is missed, and by which shortcuts labels are read.",
 }
 
 Real = Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")]
@@ -88,7 +90,8 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
 
 app.command("report", help="Everything, as one HTML page and metrics.json.")(_command(tuple(PARTS)))
 for part, summary in PARTS.items():
-    app.command(part, help=summary)(_command((part,)))
+    if part != "utility":  # which has a recipe besides
+        app.command(part, help=summary)(_command((part,)))
 add_commands(app)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 COLUMNS = ("cxr", "target", "output")
+OTHERS = "output_"
 IDENTITY = "identity"
 LPIPS_FILE = "alexnet-owt-7be5be79.pth"  # torchvision's AlexNet, which LPIPS stands on
 LOWER = ("MSE", "LPIPS")
@@ -33,8 +34,8 @@ def measure_pairs(table: str | Path, draws: int = DRAWS, seed: int = 0) -> Secti
 
     Errors: UserError for a missing column or file, and for images of a row that differ in size.
     """
-    pairs = read_pairs(table, COLUMNS)
-    methods = [name for name in pairs.columns if name == "output" or name.startswith("output_")]
+    pairs = read_pairs(table, COLUMNS, more=OTHERS)
+    methods = [name for name in pairs.columns if name == "output" or name.startswith(OTHERS)]
     network = perceptual_network()
     results = measures(pairs, ["cxr", *methods], network)
     section = summary(results, pairs.get("patient", pd.Series(range(len(pairs)))).to_numpy(), draws, seed)

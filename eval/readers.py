@@ -61,15 +61,16 @@ class XrvReader:
 
 
 def load_reader(name: str) -> tuple[str, Judge]:
-    """A reader and what to call it: "reader" (shipped), "xrv" or "xrv:WEIGHTS", or a folder of train/classifier.py.
+    """A reader and what to call it: "reader" (shipped), "xrv" or "xrv:WEIGHTS", or a classifier's folder.
 
     Errors: UserError for anything else, and for weights that are not to be had.
     """
     if name == SHIPPED:
         return "the shipped reader", Reader.load()
-    kind, _, weights = name.partition(":")
+    kind, _, where = name.partition(":")
     if kind == XRV:
-        return f"torchxrayvision {weights or XRV_DEFAULT}", XrvReader.load(weights or XRV_DEFAULT)
-    if not Path(name).is_dir():
+        return f"torchxrayvision {where or XRV_DEFAULT}", XrvReader.load(where or XRV_DEFAULT)
+    folder = Path(where if kind == SHIPPED else name)
+    if not folder.is_dir():
         raise UserError(f"--reader {name}: neither {SHIPPED}, {XRV} nor a folder of train/classifier.py")
-    return Path(name).name, Reader.load(name)
+    return folder.name, Reader.load(folder)

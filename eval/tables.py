@@ -11,8 +11,8 @@ import pandas as pd
 from gen.errors import UserError
 
 
-def read_pairs(table: str | Path, images: Sequence[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV table whose `images` columns, and those named like one with _more, are paths relative to its folder.
+def read_pairs(table: str | Path, images: Sequence[str], columns: Sequence[str] = (), more: str = "\0") -> pd.DataFrame:
+    """A CSV table whose `images` columns, and others whose names begin with `more`, are paths relative to its folder.
 
     Errors: UserError naming the file, row (1 is the first) and column of what is missing.
     """
@@ -29,7 +29,7 @@ def read_pairs(table: str | Path, images: Sequence[str], columns: Sequence[str] 
     if rows.empty:
         raise UserError(f"{path}: the table has no rows")
     for name in rows.columns:
-        if any(name == image or name.startswith(f"{image}_") for image in images):
+        if name in images or name.startswith(more):
             rows[name] = [_found(path, row, name, value) for row, value in enumerate(rows[name], start=1)]
     return rows
 

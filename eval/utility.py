@@ -14,7 +14,7 @@ from .resampling import as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
 from .utility_plan import REAL, SHUFFLED, baseline, load_plan
-from .utility_study import IN_DOMAIN, Study, TestSet, damage_name, run_study
+from .utility_study import IN_DOMAIN, HeldOut, Study, damage_name, run_study
 
 FIGURES: dict[str, tuple[Callable, str]] = {
     "macro AUROC": (labels.auroc, "high"),
@@ -57,18 +57,18 @@ def over_seeds(figure: Callable, runs: list[np.ndarray], truth: np.ndarray, chos
     return float(each.mean()) if weights is None else (each * chosen.T).sum(0)
 
 
-def gain(study: Study, setting: str, against: str, test: TestSet, figure: Callable, draws: int, seed: int) -> Interval:
+def gain(study: Study, setting: str, against: str, test: HeldOut, figure: Callable, draws: int, seed: int) -> Interval:
     """A setting's figure minus another's on the same patients and the same seeds."""
     weights, chosen = cluster_counts(test.patients, draws, seed), seed_counts(study.config.seeds, draws, seed)
     return _gain(study, setting, against, test, figure, weights, chosen)
 
 
-def _gain(study: Study, setting: str, against: str, test: TestSet, figure: Callable, weights, chosen) -> Interval:
+def _gain(study: Study, setting: str, against: str, test: HeldOut, figure: Callable, weights, chosen) -> Interval:
     values = [partial(over_seeds, figure, study.of(name, test), test.truth, chosen) for name in (setting, against)]
     return difference(*values, weights)
 
 
-def _figures(study: Study, test: TestSet, weights: np.ndarray, chosen: np.ndarray) -> list:
+def _figures(study: Study, test: HeldOut, weights: np.ndarray, chosen: np.ndarray) -> list:
     made = []
     for name, (figure, better) in FIGURES.items():
         values = {who: partial(over_seeds, figure, study.of(who, test), test.truth, chosen) for who in study.scores}
@@ -81,7 +81,7 @@ def _figures(study: Study, test: TestSet, weights: np.ndarray, chosen: np.ndarra
     return made
 
 
-def _settings_table(study: Study, test: TestSet, weights: np.ndarray, chosen: np.ndarray) -> Table:
+def _settings_table(study: Study, test: HeldOut, weights: np.ndarray, chosen: np.ndarray) -> Table:
     rows = []
     for setting in study.scores:
         cells = [setting, *map(str, study.sizes[setting])]
@@ -99,7 +99,7 @@ def _settings_table(study: Study, test: TestSet, weights: np.ndarray, chosen: np
     return Table(title, header, rows)
 
 
-def _label_table(study: Study, test: TestSet, weights: np.ndarray, chosen: np.ndarray) -> Table:
+def _label_table(study: Study, test: HeldOut, weights: np.ndarray, chosen: np.ndarray) -> Table:
     rows = []
     for k, name in enumerate(test.names):
         cells = [name, str(int(test.truth[:, k].sum()))]
@@ -138,7 +138,7 @@ def _verdicts(study: Study, draws: int, seed: int) -> list[Verdict]:
     return found
 
 
-def _verdict(test: TestSet, change: Interval, what: str) -> Verdict:
+def _verdict(test: HeldOut, change: Interval, what: str) -> Verdict:
     size = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f}, {test.name})"
     if change.low > 0:
         return Verdict(GOOD, f"{what} raises macro AUROC by {size}.")

@@ -24,7 +24,7 @@ IN_DOMAIN = "in-domain"
 
 
 @dataclass(frozen=True)
-class TestSet:
+class HeldOut:
     """Held-out images. `columns` are those of `names` in a prediction. Shapes: truth [N, len(names)] bool."""
 
     name: str
@@ -44,12 +44,12 @@ class Study:
 
     config: UtilityConfig
     names: tuple[str, ...]
-    tests: list[TestSet]
+    tests: list[HeldOut]
     scores: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def of(self, setting: str, test: TestSet, damage: str = "") -> list[np.ndarray]:
+    def of(self, setting: str, test: HeldOut, damage: str = "") -> list[np.ndarray]:
         """Each seed's probabilities on a test set, or on a damaged copy of it. Shapes: [N, len(test.names)]."""
         return [run[test.name + damage][:, test.columns] for run in self.scores[setting]]
 
@@ -79,7 +79,7 @@ def run_study(context: Context, config: UtilityConfig) -> Study:
     return study
 
 
-def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, list[TestSet], tuple[str, ...]]:
+def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, list[HeldOut], tuple[str, ...]]:
     """Real training rows, test sets, and the labels that can be judged in-domain."""
     known = context.real[context.real["view"].isin(FRONTAL) & (context.real["findings"] != "")]
     sources = known["source"] if "source" in known else pd.Series("", index=known.index)
@@ -102,11 +102,11 @@ def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, lis
     return real, [test for test in tests if test.names], names
 
 
-def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> TestSet:
+def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> HeldOut:
     truth = truth_matrix(rows["findings"], names)
     judged = judged_labels(truth, names, least)
     columns = [names.index(label) for label in judged]
-    return TestSet(name, rows, judged, columns, truth[:, columns])
+    return HeldOut(name, rows, judged, columns, truth[:, columns])
 
 
 def _run(

@@ -45,7 +45,7 @@ class Views:
 
 def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
     """Judge a table of generated views. Errors: UserError for a missing column or file, or a view the judge lacks."""
-    rows = read_pairs(table, IMAGES, COLUMNS)
+    rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
     asked = rows["view"].replace({"AP SUPINE": "AP"}).to_numpy()
     unknown = sorted(set(asked) - set(judge.views))
     if unknown:
@@ -149,7 +149,7 @@ def _verdict(table: Table, gain: Interval) -> Verdict:
     )
 
 
-def findings_table(rows: pd.DataFrame) -> pd.DataFrame:
+def pairs_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of an index as a table of this part: every two views of one study, context first.
 
     Columns context, target, view, findings, patient.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gen.data import augment as module
-from gen.data.augment import augment
+from gen.data.augment import augment, augment_batch
 
 
 def generator(seed):
@@ -69,3 +69,23 @@ def test_new_edges_are_black():
 def test_black_stays_black_to_the_edge():
     outputs = torch.stack([augment(-torch.ones(1, 32, 32), generator(seed)) for seed in range(10)])
     assert outputs.max() == -1
+
+
+def test_batches_move_within_the_same_limits_and_take_their_masks_along():
+    images = torch.stack([blob(20, 14)] * 40)
+    moved, masks = augment_batch(images, 1.0, (images > 0).float(), generator(0))
+    places = torch.tensor([centre(image) for image in moved])
+    assert (places - torch.tensor([20.0, 14.0])).abs().max() < 6 and places.std(0).min() > 0.5
+    assert -1 <= moved.min() and moved.max() <= 1
+    for place, mask in zip(places, masks, strict=True):
+        assert torch.tensor(centre(2 * mask - 1)).sub(place).abs().max() < 1.0
+    again, _ = augment_batch(images, 1.0, None, generator(0))
+    assert torch.equal(again, moved) and not torch.equal(moved[0], moved[1])
+    further = torch.tensor([centre(image) for image in augment_batch(images, 2.0, None, generator(0))[0]])
+    assert further.std(0).min() > 1.5 * places.std(0).min()
+
+
+def test_batches_without_strength_stay():
+    images = torch.rand(3, 1, 16, 16, generator=generator(0)) * 2 - 1
+    assert augment_batch(images, 0.0)[0] is images
+    assert augment_batch(-torch.ones(4, 1, 32, 32), 3.0, None, generator(1))[0].max() == -1  # black stays black

@@ -134,11 +134,11 @@ def test_retrieval_is_that_of_the_judge():
 
 
 def test_reports_are_labelled_and_compared():
-    rows = pd.DataFrame({"findings": ["Cardiomegaly", "Pleural Effusion", "No Finding", "Cardiomegaly"]})
-    rows["prompt"] = list("abcd")
-    texts = ["The heart is enlarged.", "No pleural effusion.", "Normal chest.", "There is cardiomegaly."]
+    rows = pd.DataFrame({"findings": ["Cardiomegaly", "Pleural Effusion", "No Finding", "Cardiomegaly"] * 9})
+    rows["prompt"] = [str(number) for number in range(36)]
+    texts = ["The heart is enlarged.", "No pleural effusion.", "Normal chest.", "There is cardiomegaly."] * 9
     figures = {f.name: f for f in reports.consistency_figures(rows, texts, 50, 0, real=(rows, texts))}
-    # one of four labels is missed and the denying report counts as no finding: TP 3, FP 1, FN 1
+    # of four images one is missed, and its denying report counts as no finding: TP 3, FP 1, FN 1
     assert figures["report F1, micro"].value == pytest.approx(0.75)
     assert figures["report F1, micro"].floor == figures["report F1, micro"].value
     assert figures["report F1, micro"].control < 0.75
@@ -161,7 +161,9 @@ def test_collapse_is_found_at_the_rate_it_was_planted():
 def test_torchxrayvision_reads_behind_the_same_door():
     import torchxrayvision
 
-    reader = XrvReader(torchxrayvision.models.DenseNet(weights=None, num_classes=18))
+    model = torchxrayvision.models.DenseNet(weights=None, num_classes=18)
+    model.pathologies = torchxrayvision.datasets.default_pathologies  # as the package does with weights
+    reader = XrvReader(model)
     assert {"Pleural Effusion", "Pleural Thickening", "Cardiomegaly"} <= set(reader.labels)
     found = reader.read(torch.zeros(2, 1, 64, 64))
     assert found.findings.shape == (2, len(reader.labels)) and found.view.shape == (2, 0)
