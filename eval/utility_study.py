@@ -13,6 +13,7 @@ import pandas as pd
 from gen.data.index import read_index
 from gen.data.moments import fingerprint
 from gen.errors import UserError
+from gen.models.classifier import RadiographClassifier
 
 from .context import Context
 from .corruptions import CORRUPTIONS, STRENGTHS
@@ -54,8 +55,10 @@ class Study:
         return [run[test.name + damage][:, test.columns] for run in self.scores[setting]]
 
 
-def run_study(context: Context, config: UtilityConfig) -> Study:
+def run_study(context: Context, config: UtilityConfig, training: bool = True) -> Study:
     """Train and test what is not there yet; an interrupted study goes on where it was.
+
+    Without `training` only settings whose every seed is finished are taken, the others are left out.
 
     Errors: UserError for an unknown setting or source, and where no label is frequent enough to be judged.
     """
@@ -68,14 +71,13 @@ def run_study(context: Context, config: UtilityConfig) -> Study:
         for setting in config.settings:
             try:
                 stages = [training_set(stage, real, synthetic, list(names), seed) for stage in SETTINGS[setting]]
+                scores = _Run(study, setting, seed, stages, shelf, context).scores(training)
             except NotEnough as reason:
                 study.left_out[setting] = str(reason)
                 continue
             study.sizes[setting] = _size(stages, set(synthetic["image"]))
-            context.say(f"utility: {setting}, seed {seed}")
-            folder = context.out / "utility" / _slug(setting) / f"seed-{seed}"
-            scores = _run(study, setting, seed, stages, shelf, folder, context)
             study.scores.setdefault(setting, []).append(scores)
+    study.scores = {setting: runs for setting, runs in study.scores.items() if setting not in study.left_out}
     return study
 
 
@@ -109,24 +111,48 @@ def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> 
     return HeldOut(name, rows, judged, columns, truth[:, columns])
 
 
-def _run(
-    study: Study, setting: str, seed: int, stages: list[TrainingSet], shelf: Shelf, folder: Path, context: Context
-) -> dict[str, np.ndarray]:
-    """One setting with one seed: from disk if it was finished, else trained stage by stage."""
-    alike = study.config.model_dump(mode="json", exclude={"settings", "seeds", "splits", "external"})
-    data = [data_key(shelf.of(part.images), part.truth) for part in stages]
-    tests = [(test.name, data_key(shelf.of(test.rows["image"].to_numpy()), test.truth)) for test in study.tests]
-    key = fingerprint(alike, study.names, setting, seed, data, tests, context.seed)
-    if (found := kept(folder, key)) is not None:
-        return found
-    network = new_network(study.config, study.names, seed)
-    for number, (stage, part) in enumerate(zip(SETTINGS[setting], stages, strict=True)):
-        job = RunJob(utility=study.config, labels=study.names, train=train_config(study.config, stage.share, seed))
-        run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
-        network = network.from_pretrained(train(network, shelf.of(part.images), part.truth, job, run))
-    scores = {name: predict(network, pixels) for name, pixels in _tested(study, shelf, context)}
-    keep(folder, key, scores, {"setting": setting, "seed": seed, "images": [len(part.images) for part in stages]})
-    return scores
+@dataclass(frozen=True)
+class _Run:
+    """One setting with one seed."""
+
+    study: Study
+    setting: str
+    seed: int
+    stages: list[TrainingSet]
+    shelf: Shelf
+    context: Context
+
+    def scores(self, training: bool) -> dict[str, np.ndarray]:
+        """From disk if it was finished, else trained stage by stage. Errors: NotEnough where it must not be."""
+        folder = self.context.out / "utility" / _slug(self.setting) / f"seed-{self.seed}"
+        key = self.key()
+        if (found := kept(folder, key)) is not None:
+            return found
+        if not training:
+            raise NotEnough(f"seed {self.seed} is not finished; cxr-eval utility goes on with it")
+        self.context.say(f"utility: {self.setting}, seed {self.seed}")
+        network = self._trained(folder, key)
+        scores = {name: predict(network, pixels) for name, pixels in _tested(self.study, self.shelf, self.context)}
+        images = [len(part.images) for part in self.stages]
+        keep(folder, key, scores, {"setting": self.setting, "seed": self.seed, "images": images})
+        return scores
+
+    def key(self) -> str:
+        """Changes with anything that changes the predictions."""
+        study = self.study
+        alike = study.config.model_dump(mode="json", exclude={"settings", "seeds", "splits", "external"})
+        data = [data_key(self.shelf.of(part.images), part.truth) for part in self.stages]
+        tests = [(t.name, data_key(self.shelf.of(t.rows["image"].to_numpy()), t.truth)) for t in study.tests]
+        return fingerprint(alike, study.names, self.setting, self.seed, data, tests, self.context.seed)
+
+    def _trained(self, folder: Path, key: str) -> RadiographClassifier:
+        config, names = self.study.config, self.study.names
+        network = new_network(config, names, self.seed)
+        for number, (stage, part) in enumerate(zip(SETTINGS[self.setting], self.stages, strict=True)):
+            job = RunJob(utility=config, labels=names, train=train_config(config, stage.share, self.seed))
+            run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
+            network = network.from_pretrained(train(network, self.shelf.of(part.images), part.truth, job, run))
+        return network
 
 
 def _tested(study: Study, shelf: Shelf, context: Context) -> Iterator[tuple[str, np.ndarray]]:
