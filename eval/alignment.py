@@ -120,7 +120,7 @@ def _sets(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _verdicts(section: Section) -> list[Verdict]:
-    """One sentence a figure that sums up: whether the prompt is heard, by the control, if the reader can tell at all."""
+    """One sentence a figure that sums up: whether the prompt is heard, if the reader can tell at all."""
     words = {"label AUROC": "findings", "view accuracy": "the view", "sex AUROC": "the sex", "age error": "the age"}
     summaries = [figure for figure in section.figures if not figure.group and figure.name in words]
     return [_verdict(figure, words[figure.name]) for figure in summaries if figure.low is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class Study:
 def run_study(context: Context, config: UtilityConfig, training: bool = True) -> Study:
     """Train and test what is not there yet; an interrupted study goes on where it was.
 
-    Without `training` only settings whose every seed is finished are taken, the others are left out.
+    Without `training` only finished runs are taken, as many seeds as all settings that have any have.
 
     Errors: UserError for an unknown setting or source, and where no label is frequent enough to be judged.
     """
@@ -73,12 +73,19 @@ def run_study(context: Context, config: UtilityConfig, training: bool = True) ->
                 stages = [training_set(stage, real, synthetic, list(names), seed) for stage in SETTINGS[setting]]
                 scores = _Run(study, setting, seed, stages, shelf, context).scores(training)
             except NotEnough as reason:
-                study.left_out[setting] = str(reason)
+                study.left_out.setdefault(setting, str(reason))
                 continue
             study.sizes[setting] = _size(stages, set(synthetic["image"]))
             study.scores.setdefault(setting, []).append(scores)
-    study.scores = {setting: runs for setting, runs in study.scores.items() if setting not in study.left_out}
-    return study
+    return study if training else _even(study)
+
+
+def _even(study: Study) -> Study:
+    """Settings with any finished seed, cut to the seeds that all of them have: comparisons stay paired."""
+    seeds = min(map(len, study.scores.values()), default=study.config.seeds)
+    left_out = {setting: reason for setting, reason in study.left_out.items() if setting not in study.scores}
+    scores = {setting: runs[:seeds] for setting, runs in study.scores.items()}
+    return replace(study, config=study.config.model_copy(update={"seeds": seeds}), scores=scores, left_out=left_out)
 
 
 def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, list[HeldOut], tuple[str, ...]]:
