@@ -31,6 +31,11 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
         words = f"{good if fine else bad}: {name} {figure.value:.2f}, two real sets {figure.floor:.2f}."
         section.verdicts.append(Verdict(GOOD if fine else BAD, words))
     _words_on_prompts(section)
+    if context.network.standing == "random":
+        words = (
+            f"{context.network.name} has random weights: all figures by features are a rehearsal, not a measurement."
+        )
+        section.verdicts.append(Verdict(UNCLEAR, words))
     if n < SMALL:
         section.verdicts.append(
             Verdict(
