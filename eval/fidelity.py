@@ -17,7 +17,7 @@ from .section import Better, Figure, Plot, Section
 from .sets import BETTER, Set, compare, frechet_interval, jackknifed, kernel_figures
 from .stats import Interval, bootstrap, halves
 
-PAIRS = 200  # of images, for MS-SSIM
+PAIRS = 100  # of images, for MS-SSIM
 RADIOMICS_UP_TO = 2000  # images of a set
 SHOWN = 1500  # points of the map
 GROUP_FIGURES = ("KID", "Frechet distance")

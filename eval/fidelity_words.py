@@ -31,6 +31,11 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
         words = f"{good if fine else bad}: {name} {figure.value:.2f}, two real sets {figure.floor:.2f}."
         section.verdicts.append(Verdict(GOOD if fine else BAD, words))
     _words_on_prompts(section)
+    if context.network.standing == "random":
+        words = (
+            f"{context.network.name} has random weights: all figures by features are a rehearsal, not a measurement."
+        )
+        section.verdicts.append(Verdict(UNCLEAR, words))
     if n < SMALL:
         section.verdicts.append(
             Verdict(
@@ -45,6 +50,7 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
         "Equal numbers on both sides of every distance. The floor is real against real of other patients, the control "
         "real radiographs cut into tiles and shuffled (for subsets: synthetic images of the other subsets).",
         "KID and CMMD are unbiased at any number and may fall below 0; their intervals resample patients and prompts. "
+        "KID over subsets is the mean over 20 subsets of at most 1,000 with their spread, as other programs print it. "
         "Intervals of the Frechet distance, the Vendi and the Inception Score are those of a delete-a-group jackknife.",
         f"Features by {context.network.remark}",
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gen.judges.frechet import Moments, frechet_distance, frechet_of_moments
 
-from .kernels import discrepancies
+from .kernels import discrepancies, over_subsets
 from .manifold import NEIGHBOURS, Coverage, manifold_coverage
 from .section import Better
 from .stats import Interval, jackknife, members_of, percentiles, resample_weights, sample
@@ -18,7 +18,14 @@ JACKKNIFE_GROUPS = 10
 KERNEL_RESAMPLES = 200
 EXTRAPOLATION_SIZES = 5
 BETTER: dict[str, Better] = {"Frechet distance": "low", "Frechet distance, extrapolated": "low", "KID": "low"}
-BETTER |= {"CMMD": "low", "precision": "high", "recall": "high", "density": "high", "coverage": "high"}
+BETTER |= {
+    "KID over subsets": "low",
+    "CMMD": "low",
+    "precision": "high",
+    "recall": "high",
+    "density": "high",
+    "coverage": "high",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ def compare(made: Set, real: Set, generator: np.random.Generator, intervals: boo
     if intervals and len(real.vectors) >= 3 * real.vectors.shape[1]:
         found["Frechet distance, extrapolated"] = extrapolated(made.vectors, real.vectors, generator)
     found |= kernel_figures(made, real, generator, intervals)
+    if intervals:
+        found["KID over subsets"] = over_subsets(made.vectors, real.vectors, generator)
     if min(len(made.vectors), len(real.vectors)) > NEIGHBOURS:
         found |= _coverage(manifold_coverage(real.vectors, made.vectors), made, real, generator, intervals)
     return found

@@ -87,6 +87,6 @@ def test_a_resampled_image_does_not_meet_itself():
 
 def test_subsets_spread_around_the_whole():
     x, y = two_sets(n=400, m=400)
-    mean, deviation = kernels.subset_deviation(x, y, 100, 12, RNG(0))
-    assert deviation > 0
-    assert mean == pytest.approx(kernels.discrepancies(x, y)["KID"].value, abs=4 * deviation / np.sqrt(12))
+    found = kernels.over_subsets(x, y, RNG(0))
+    assert found.low < found.value < found.high
+    assert found.low < kernels.discrepancies(x, y)["KID"].value < found.high
