@@ -156,7 +156,9 @@ class _Run:
         config, names = self.study.config, self.study.names
         network = new_network(config, names, self.seed)
         for number, (stage, part) in enumerate(zip(SETTINGS[self.setting], self.stages, strict=True)):
-            job = RunJob(utility=config, labels=names, train=train_config(config, stage.share, self.seed))
+            # a run goes on whatever else is asked for beside it
+            alone = config.model_copy(update={"settings": (self.setting,), "seeds": 1, "splits": (), "external": None})
+            job = RunJob(utility=alone, labels=names, train=train_config(config, stage.share, self.seed))
             run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
             network = network.from_pretrained(train(network, self.shelf.of(part.images), part.truth, job, run))
         return network
