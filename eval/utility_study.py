@@ -66,7 +66,9 @@ def run_study(context: Context, config: UtilityConfig, training: bool = True) ->
     real, tests, names = material(context, config)
     synthetic = context.synthetic[context.synthetic["view"].isin([*FRONTAL, "UNKNOWN"])]
     shelf = _shelf(context, [real, synthetic, *(test.rows for test in tests)], config.resolution)
-    study = Study(config, names, tests)
+    study = Study(config, names, [test for test in tests if test.names])
+    few = f"no label is in {config.least} of its images and lacks in as many"
+    study.left_out.update({test.name: few for test in tests if not test.names})
     for seed in range(config.seeds):
         for setting in config.settings:
             try:
@@ -108,7 +110,7 @@ def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, lis
         outside[f"external: {config.external.stem}"] = rows[rows["view"].isin(FRONTAL) & (rows["findings"] != "")]
     tests = [_test(IN_DOMAIN, inside, names, config.least)]
     tests += [_test(name, rows.reset_index(drop=True), names, config.least) for name, rows in outside.items()]
-    return real, [test for test in tests if test.names], names
+    return real, tests, names
 
 
 def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> HeldOut:
