@@ -19,6 +19,7 @@ from tqdm import tqdm
 from gen.data.dataset import CXRDataset, collate
 from gen.data.images import from_model
 from gen.engine.loop import to_device
+from gen.judges.frechet import frechet_distance
 from gen.models.codec import LatentCodec
 from gen.objectives.diffusion import DiffusionObjective
 from gen.objectives.reconstruction import psnr
@@ -114,13 +115,3 @@ def principal_components(vectors: np.ndarray):
     mean = vectors.mean(0)
     basis = np.linalg.svd(vectors - mean, full_matrices=False)[2][:COMPONENTS]
     return lambda others: (others - mean) @ basis.T
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Frechet distance of Gaussians fitted to two samples (Dowson and Landau, 1982). Shapes: [N, D], [M, D]."""
-    covariance_a, covariance_b = np.cov(a.T), np.cov(b.T)
-    values, vectors = np.linalg.eigh(covariance_a)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    # trace of (A B)^(1/2) from the symmetric product, which stays real where few samples make A singular
-    cross = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(0)).sum()
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(covariance_a + covariance_b) - 2 * cross)

@@ -1,0 +1,121 @@
+"""Commands of cxr-eval that take more than two sets: the utility study, and tables of image files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .section import Section
+
+Out = Annotated[Path | None, typer.Option(help="folder for metrics.json; without it the figures are only printed")]
+Reader = Annotated[Path | None, typer.Option(help="folder of a classifier (train/classifier.py); else the shipped one")]
+Draws = Annotated[int, typer.Option(help="resamplings behind every interval")]
+Seed = Annotated[int, typer.Option(help="of every random draw")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give cxr-eval these commands."""
+    app.command(help="What a downstream classifier gains by the synthetic images.")(utility)
+    app.command(help="Bone suppression against real soft-tissue images.")(bone)
+    app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
+    app.command(help="Images of another view of the same study.")(views)
+
+
+def utility(
+    real: Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")],
+    synthetic: Annotated[Path, typer.Option(help="manifest of the synthetic set, or its folder")],
+    out: Annotated[Path, typer.Option(help="folder for the page; the same command again goes on where it was stopped")],
+    config: Annotated[Path | None, typer.Option(help="recipe of the study; else configs/utility_quick.yaml")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, fields of the recipe")] = None,
+    reference: Annotated[str, typer.Option(help="split that the generator has not seen")] = "test",
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(help="processes that decode images; one a core if left out")] = None,
+) -> None:
+    from dataclasses import replace
+
+    from .evaluation import Options, measure, prepare, write
+    from .utility_plan import load_plan
+
+    plan = load_plan(config, overrides or ())
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    context, record = prepare(Options(real, synthetic, out, (), reference, seed=seed, workers=workers))
+    sections = measure(replace(context, utility=plan), ("utility",))
+    page, metrics = write(context, record, sections)
+    typer.echo(f"{_text(sections[0])}\nOpen {page}\nor read {metrics}")
+
+
+def bone(
+    pairs: Annotated[Path, typer.Option(help="CSV: cxr, target, output, if wanted output_OTHER, patient")],
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from .paired import measure_pairs
+
+    _hand_out(measure_pairs(pairs, draws, seed), out)
+
+
+def temporal(
+    table: Annotated[
+        Path, typer.Option(help="CSV: prior, target, generated, findings, prior_findings, patient, if wanted subset")
+    ],
+    reader: Reader = None,
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from gen.judges.reader import Reader as Judge
+
+    from .temporal import measure_series
+
+    _hand_out(measure_series(table, Judge.load(reader), draws, seed), out)
+
+
+def views(
+    table: Annotated[
+        Path, typer.Option(help="CSV: context, target, generated, view, findings, patient, if wanted generated_wrong")
+    ],
+    reader: Reader = None,
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from gen.judges.reader import Reader as Judge
+
+    from .views import measure_views
+
+    _hand_out(measure_views(table, Judge.load(reader), draws, seed), out)
+
+
+def _hand_out(section: Section, out: Path | None) -> None:
+    import json
+
+    from gen.files import replacing
+
+    typer.echo(_text(section))
+    if out is not None:
+        with replacing(out / "metrics.json") as temporary:
+            temporary.write_text(json.dumps({"sections": {section.key: section.to_json()}}, indent=1, sort_keys=True))
+
+
+def _text(section: Section) -> str:
+    """A section as lines for a terminal."""
+    from .report import interval, number
+
+    lines = [section.title, ""]
+    for figure in section.figures:
+        bounds = f" ({interval(figure)})" if interval(figure) else ""
+        beside = [("floor", figure.floor), ("control", figure.control)]
+        more = "".join(f"  {name} {number(value)}" for name, value in beside if value is not None)
+        name = f"{figure.name}, {figure.group}" if figure.group else figure.name
+        lines.append(f"{name}: {number(figure.value)}{bounds} {figure.unit} n {figure.n}{more}")
+    for table in section.tables:
+        rows = [table.header, *table.rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
+        lines += ["", table.title]
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*lines, "", *(f"{v.kind}: {v.text}" for v in section.verdicts), *section.notes])

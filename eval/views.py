@@ -1,0 +1,160 @@
+"""Images of another view: is it the view that was asked for, with the same findings, and of the patient given?
+
+From a table of image files: context (the view that was given), target (the real one), generated, and the columns view
+(asked for), findings, patient; if wanted `generated_wrong`, drawn with another patient's context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gen.errors import UserError
+
+from . import labels
+from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_files, truth_matrix
+from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
+from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .stats import Interval
+from .tables import read_pairs
+
+IMAGES = ("context", "target", "generated")
+COLUMNS = ("view", "findings", "patient")
+WRONG = "generated_wrong"
+LEAST = 5  # images with a label and images without it, a view
+SIMILARITY = "similarity to the real view"
+
+
+@dataclass(frozen=True)
+class Views:
+    """N images of asked views. `read` holds target, generated and, with a wrong context, generated_wrong."""
+
+    read: dict[str, Readings]
+    asked: np.ndarray
+    findings: list[str]
+    patients: np.ndarray
+
+    def shuffled(self, seed: int) -> Readings:
+        """Each row gets another patient's generated image."""
+        return self.read["generated"].at(other_rows(self.patients, seed))
+
+
+def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
+    """Judge a table of generated views. Errors: UserError for a missing column or file, or a view the judge lacks."""
+    rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
+    asked = rows["view"].replace({"AP SUPINE": "AP"}).to_numpy()
+    unknown = sorted(set(asked) - set(judge.views))
+    if unknown:
+        raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(judge.views)})")
+    names = [name for name in (*IMAGES[1:], WRONG) if name in rows]
+    read = {name: read_files(judge, rows[name], name) for name in names}
+    return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy()), draws, seed)
+
+
+def summary(views: Views, draws: int = DRAWS, seed: int = 0) -> Section:
+    """View accuracy, label F1 a view, and whether the right context brings images closer to the real ones."""
+    section = Section("views", "Views of one study")
+    weights = cluster_counts(views.patients, draws, seed)
+    shuffled = views.shuffled(seed)
+    for view in ["", *sorted(set(views.asked))]:
+        chosen = (views.asked == view) if view else np.ones(len(views.asked), bool)
+        values = [partial(_accuracy, read, views.asked, chosen) for read in (*_pair(views), shuffled)]
+        section.figures.append(_shown("view accuracy", values, weights, chosen, view))
+        section.figures += _label_figures(views, shuffled, chosen, weights, view)
+    section.figures.append(_closeness(views, shuffled, weights))
+    section.tables.append(_context_table(views, shuffled, weights))
+    section.verdicts.append(_verdict(section.tables[-1], context_gain(views, shuffled, weights)))
+    return section
+
+
+def context_gain(views: Views, shuffled: Readings, weights: np.ndarray) -> Interval:
+    """Similarity to the real view with the right context less that with a wrong one, paired, by patient.
+
+    Without images drawn from a wrong context, another patient's generated image stands for them.
+    """
+    wrong = views.read.get(WRONG, shuffled)
+    right, other = (partial(_similarity, views, read) for read in (views.read["generated"], wrong))
+    return difference(right, other, weights)
+
+
+def _pair(views: Views) -> tuple[Readings, Readings]:
+    return views.read["generated"], views.read["target"]
+
+
+def _shown(name: str, values: list, weights: np.ndarray, chosen: np.ndarray, view: str):
+    made, real, other = values
+    found = estimate(made, weights)
+    return as_figure(name, found, int(chosen.sum()), "", "high", float(real(None)), float(other(None)), group=view)
+
+
+def _accuracy(read: Readings, asked: np.ndarray, chosen: np.ndarray, weights):
+    return labels.rate(read.said_views() == asked, chosen, weights)
+
+
+def _label_figures(views: Views, shuffled: Readings, chosen: np.ndarray, weights: np.ndarray, view: str) -> list:
+    generated, target = _pair(views)
+    truth = truth_matrix(views.findings, generated.labels)
+    names = judged_labels(truth[chosen], generated.labels, LEAST)
+    if not names:
+        return []
+    truth = truth[:, [generated.labels.index(name) for name in names]]
+    # thresholds come from the real views of the same rows: the reader's own ceiling
+    limits = np.array(
+        [labels.best_threshold(target.scores([name])[chosen, 0], truth[chosen, k]) for k, name in enumerate(names)]
+    )
+    f1 = [partial(_macro, labels.f1, read.scores(names) >= limits, truth, chosen) for read in (*_pair(views), shuffled)]
+    area = [partial(_macro, labels.auroc, read.scores(names), truth, chosen) for read in (*_pair(views), shuffled)]
+    return [
+        _shown("label F1", f1, weights, chosen, view),
+        _shown("label AUROC", area, weights, chosen, view),
+    ]
+
+
+def _macro(of, scores: np.ndarray, truth: np.ndarray, chosen: np.ndarray, weights):
+    return labels.macro(of, scores[chosen], truth[chosen], None if weights is None else weights[:, chosen])
+
+
+def _similarity(views: Views, read: Readings, weights):
+    target = views.read["target"].features
+    centre = target.mean(0)  # what all radiographs share says nothing of a person
+    return labels.mean(cosine(read.features - centre, target - centre), weights)
+
+
+def _closeness(views: Views, shuffled: Readings, weights: np.ndarray):
+    made = partial(_similarity, views, views.read["generated"])
+    found = estimate(made, weights)
+    return as_figure(SIMILARITY, found, len(views.asked), "cosine", "high", 1.0, _similarity(views, shuffled, None))
+
+
+def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Table:
+    found = context_gain(views, shuffled, weights)
+    against = "a wrong context" if WRONG in views.read else "another patient's image"
+    row = (against, *told(found), str(len(set(views.patients))))
+    header = ("right context against", "difference", "95 % interval", "p", "patients")
+    return Table(f"{SIMILARITY}, paired by patient", header, [row])
+
+
+def _verdict(table: Table, gain: Interval) -> Verdict:
+    against = table.rows[0][0]
+    if gain.low > 0:
+        return Verdict(GOOD, f"Generated views are closer to the patient's own real view than {against} is.")
+    if gain.high < 0:
+        return Verdict(BAD, f"Generated views are further from the patient's own real view than {against} is.")
+    return Verdict(
+        UNCLEAR, f"{table.rows[0][4]} patients cannot tell whether the given view decides whose image is drawn."
+    )
+
+
+def pairs_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of an index as a table of this part: every two views of one study, context first.
+
+    Columns context, target, view, findings, patient.
+    """
+    pairs = rows.merge(rows, on=["patient_id", "study_id"], suffixes=("_given", ""))
+    pairs = pairs[pairs["view_given"] != pairs["view"]]
+    columns = {"image_given": "context", "image": "target", "view": "view", "findings": "findings"}
+    return pairs[[*columns, "patient_id"]].rename(columns=columns | {"patient_id": "patient"}).reset_index(drop=True)

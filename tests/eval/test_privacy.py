@@ -1,0 +1,145 @@
+"""Privacy figures on sets whose answer is known: planted copies, a generator that memorised, prompts with marks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gen.eval import copies, membership, patients, recalled_prompts
+from gen.eval.section import Section
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture(scope="module")
+def thumbnails():
+    """1,000 synthetic and 400 training thumbnails, all different pictures with texture of their own."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = RNG(0)
+    body = gaussian_filter(rng.normal(size=(64, 64)), 12)
+    body *= 60 / np.abs(body).max()
+    textures = rng.normal(size=(1400, 64, 64)).astype(np.float32)
+    pictures = 128 + body + 40 * gaussian_filter(textures, (0, 2.5, 2.5)) * 6
+    return np.split(np.clip(pictures, 0, 255).astype(np.uint8), [1000])
+
+
+def test_ten_planted_copies_in_a_thousand_are_found_and_nothing_else(thumbnails):
+    made, train = thumbnails[0].copy(), thumbnails[1]
+    at = np.arange(10) * 97
+    for number, row in enumerate(at):
+        changed = train[number * 31].astype(np.float32)
+        changed = 255 * (changed / 255) ** (0.8 + 0.05 * number)  # another gamma each,
+        made[row] = np.roll(changed, number % 2, axis=0) * 0.9 + RNG(number).normal(0, 4, (64, 64)) + 10  # moved, noisy
+    found = {a: b for a, b, _ in copies.confirmed(made, train)}
+    assert sorted(found) == at.tolist()
+    assert all(found[row] == number * 31 for number, row in enumerate(at))
+
+
+def test_no_copy_is_found_where_there_is_none(thumbnails):
+    assert copies.confirmed(*thumbnails) == []
+
+
+def test_planted_copies_show_in_every_distance(context):
+    planted = copies.plant(context)
+    assert planted[1].shape == (20, 64, 64)
+    for search in (copies.by_features, copies.by_pixels):
+        found = search(context, planted)
+        assert found.made.shape == (60,) and found.held_out.shape == (60,)
+    # by pixels only: the random network's features follow brightness, which a copy may change
+    assert np.median(found.planted) < 0.5 * np.median(found.made)
+    again = copies.copied(context, copies.planted_thumbnails(planted))
+    assert {b for _, b, _ in again} == set(planted[0].tolist())
+
+
+def test_patient_pairs_are_of_one_and_of_two_patients():
+    names = np.array(["a", "a", "a", "b", "b", "c"])
+    same, other = patients.patient_pairs(names, RNG(0))
+    assert len(same) == 2
+    assert (names[same[:, 0]] == names[same[:, 1]]).all() and (same[:, 0] != same[:, 1]).all()
+    assert (names[other[:, 0]] != names[other[:, 1]]).all()
+
+
+def test_patients_are_recognised_where_their_images_are_alike():
+    names = np.array(["a", "a", "b", "b", "c"])
+    alike = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    known, chance = patients.recognised(alike, names)
+    assert known.tolist() == [True] * 4 and chance == pytest.approx(1 / 4)
+    assert not patients.recognised(np.array([[0.0], [9.0], [0.1], [9.1], [0.05]]), names)[0].any()
+
+
+def marked(context, prompts):
+    context.synthetic["prompt"] = prompts
+    section = Section("privacy", "")
+    found = copies.by_pixels(context, copies.plant(context))
+    recalled_prompts.judge_prompts(context, section, found)
+    return section
+
+
+def test_de_identification_marks_are_counted(context):
+    prompts = ["Heart size is ___.", "Comparison: XXXX. Effusion.", "[**Name**] with cough"] + ["No finding."] * 57
+    section = marked(context, prompts)
+    assert section.figure("prompts with de-identification marks").value == pytest.approx(3 / 60)
+    assert "3 prompts hold de-identification marks" in section.verdicts[0].text
+    assert {row[0] for row in section.tables[0].rows} == {"___", "XXXX", "[**Name**]"}
+
+
+def test_training_reports_as_prompts_are_counted(context):
+    report = "There is a small left pleural effusion. Heart size normal."
+    context.real["report"] = [report, *["Normal."] * (len(context.real) - 1)]
+    section = marked(context, [f" {report.upper()} ", *["Normal."] * 59])
+    assert section.figure("prompts that are a training report").value == pytest.approx(1 / 60)
+    assert section.verdicts == []
+
+
+def rows_of(count, source, ships=True):
+    columns = {"image": [f"{source}{n}" for n in range(count)], "source": source, "may_ship": ships}
+    return pd.DataFrame(columns | {"patient_id": [f"{source}{n}" for n in range(count)]})
+
+
+def test_membership_compares_like_with_like(context):
+    train = pd.concat([rows_of(80, "a"), rows_of(5, "b"), rows_of(90, "c", ships=False)]).assign(split="train")
+    test = pd.concat([rows_of(40, "a"), rows_of(60, "b"), rows_of(20, "c")]).assign(split="test")
+    context.real = pd.concat([train, test], ignore_index=True)
+    members, others = membership.candidates(context)
+    assert members["source"].value_counts().to_dict() == others["source"].value_counts().to_dict() == {"a": 40, "b": 5}
+    assert set(members["split"]) == {"train"} and set(others["split"]) == {"test"}
+
+
+def test_a_generator_that_memorised_is_found_out(tiny_pipeline, chest):
+    from torchvision.transforms.v2.functional import resize_image
+
+    from gen.eval.labels import auroc
+    from gen.models.denoiser import Denoiser
+    from gen.objectives import schedule
+
+    pictures = torch.from_numpy(np.stack([chest(number) for number in range(48)]))[:, None]
+    pixels = resize_image(pictures, [32, 32], antialias=True)[:, 0].numpy()
+    prompts = ["PA chest radiograph."] * 48
+    truth = np.repeat([1, 0], 24)
+    before = auroc(-membership.denoising_losses(tiny_pipeline, pixels, prompts), truth)
+    assert np.array_equal(
+        membership.denoising_losses(tiny_pipeline, pixels, prompts),
+        membership.denoising_losses(tiny_pipeline, pixels, prompts),
+    )
+
+    torch.manual_seed(0)
+    seen = torch.from_numpy(pixels[:24]).float()[:, None] / 127.5 - 1
+    z0 = tiny_pipeline.vae.sample(tiny_pipeline.vae.moments(seen)).detach()
+    denoiser, scheduler = Denoiser(tiny_pipeline.unet.train()), tiny_pipeline.scheduler
+    condition = tiny_pipeline.task({"prompt": prompts[:24]})
+    condition = type(condition)(*(v.detach() if isinstance(v, torch.Tensor) else v for v in vars(condition).values()))
+    optimiser = torch.optim.AdamW(tiny_pipeline.unet.parameters(), 3e-3, weight_decay=0)
+    for _ in range(250):
+        t = torch.randint(50, 400, (24,))
+        noise = torch.randn_like(z0)
+        alpha, sigma = schedule.alpha_sigma(scheduler.alphas_cumprod, t)
+        output = denoiser(schedule.add_noise(z0, noise, alpha, sigma), t, condition)
+        target = schedule.target(scheduler.config.prediction_type, z0, noise, alpha, sigma)
+        optimiser.zero_grad()
+        (output - target).square().mean().backward()
+        optimiser.step()
+    tiny_pipeline.unet.eval()
+    after = auroc(-membership.denoising_losses(tiny_pipeline, pixels, prompts), truth)
+    assert 0.2 < before < 0.8
+    assert after > 0.85

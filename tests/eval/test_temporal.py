@@ -1,0 +1,151 @@
+"""Follow-ups and views by readings whose figures are known, and from tables of files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from gen.errors import UserError
+from gen.eval import temporal, views
+from gen.eval.readings import Readings
+from gen.judges.reader import Reader
+from gen.models.classifier import RadiographClassifier
+
+NAMES = ("Mass", "Nodule")
+
+
+def read(findings, features, view=None):
+    n = len(findings)
+    view = np.zeros((n, 3)) if view is None else view
+    return Readings(NAMES, ("PA", "AP", "LATERAL"), findings, view, np.zeros(n), np.zeros(n), features)
+
+
+@pytest.fixture(scope="module")
+def series():
+    """Eighty pairs of forty patients; a quarter of the labels change, and the reader is never wrong."""
+    generator = np.random.default_rng(0)
+    before = generator.random((80, 2)) < 0.5
+    truth = before ^ (generator.random((80, 2)) < 0.25)
+    person = np.repeat(generator.normal(0, 1, (40, 16)), 2, axis=0)
+    same = (before == truth).all(1)
+    near = lambda: person + generator.normal(0, 0.3, person.shape)  # noqa: E731
+    images = {
+        "prior": read(before * 0.8 + 0.1, near()),
+        "target": read(truth * 0.8 + 0.1, near()),
+        "generated": read(truth * 0.8 + 0.1, near()),
+    }
+    subset = np.where(same, temporal.SAME, temporal.DIFF)
+    return temporal.Series(list(NAMES), images, truth, before, subset, np.repeat(np.arange(40), 2))
+
+
+def test_a_perfect_follow_up(series):
+    section = temporal.summary(series, 200, 0)
+    assert section.figure("AUROC, All", "generated").value == 1
+    assert section.figure("direction", "generated").value == 1
+    assert section.figure("similarity to the prior", "generated").value > 0.8
+    assert abs(section.figure("similarity to the prior", "generated").control) < 0.4
+    assert section.verdicts[0].kind == "good"
+
+
+def test_copying_the_prior_is_right_where_nothing_changes(series):
+    section = temporal.summary(series, 200, 0)
+    copy = lambda name: section.figure(name, temporal.COPY).value  # noqa: E731
+    assert copy("AUROC, Same") == copy("F1, Same") == 1
+    assert copy("direction") == 0.5
+    # where a label is free to change, a copy knows nothing; over pairs that differ it is worse than chance
+    assert copy("AUROC, Diff") < 0.5 < copy("AUROC, All") < 1
+    assert copy("similarity to the prior") == pytest.approx(1)
+
+
+def test_direction_by_hand():
+    prior, made = (
+        read(np.array([[0.2, 0.5]] * 3), np.zeros((3, 2))),
+        read(np.array([[0.6, 0.1], [0.1, 0.5], [0.2, 0.9]]), np.zeros((3, 2))),
+    )
+    before = np.array([[0, 1], [0, 1], [1, 1]], bool)
+    truth = np.array([[1, 0], [1, 0], [0, 1]], bool)
+    right, asked = temporal.direction(made, prior, truth, before, list(NAMES))
+    # both right; one wrong and one unmoved; one unmoved, and one that should not have moved
+    assert right.tolist() == [2, 0.5, 0.5] and asked.tolist() == [2, 2, 1]
+
+
+@pytest.fixture
+def asked():
+    """Sixty pairs of twenty patients: right views, right findings, the patient's own likeness."""
+    generator = np.random.default_rng(1)
+    views_asked = np.tile(["PA", "LATERAL", "AP"], 20)
+    truth = generator.random((60, 2)) < 0.5
+    findings = [";".join(n for n, on in zip(NAMES, row, strict=True) if on) or "No Finding" for row in truth]
+    person = np.repeat(generator.normal(0, 1, (20, 16)), 3, axis=0)
+    seen = np.eye(3)[[["PA", "AP", "LATERAL"].index(view) for view in views_asked]]
+    target = read(truth * 0.9, person + generator.normal(0, 0.2, person.shape), seen)
+    made = read(truth * 0.9, person + generator.normal(0, 0.4, person.shape), seen)
+    return views.Views({"target": target, "generated": made}, views_asked, findings, np.repeat(np.arange(20), 3))
+
+
+def test_perfect_views(asked):
+    section = views.summary(asked, 200, 0)
+    for view in ("", "PA", "AP", "LATERAL"):
+        assert section.figure("view accuracy", view).value == section.figure("view accuracy", view).floor == 1
+        assert section.figure("label F1", view).value == 1
+    assert section.figure("view accuracy").control < 0.6
+    similarity = section.figure(views.SIMILARITY)
+    assert similarity.low > 0.7 and abs(similarity.control) < 0.3
+    assert section.verdicts[0].kind == "good"
+
+
+def test_a_context_that_does_not_matter(asked):
+    ignored = views.Views(
+        asked.read | {views.WRONG: asked.read["generated"]}, asked.asked, asked.findings, asked.patients
+    )
+    section = views.summary(ignored, 200, 0)
+    assert section.verdicts[0].kind == "unclear"
+    assert section.tables[0].rows[0][:2] == ("a wrong context", "+0.000")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    torch.manual_seed(0)
+    return Reader(RadiographClassifier(NAMES, widths=(4, 8), blocks=(1, 1), features=8, resolution=32))
+
+
+def pictures(folder, names):
+    generator = np.random.default_rng(2)
+    for name in names:
+        Image.fromarray(generator.integers(0, 255, (40, 40)).astype(np.uint8)).save(folder / name)
+
+
+def test_a_table_of_follow_ups(tmp_path, judge):
+    pictures(tmp_path, [f"{n}.png" for n in range(14)])
+    findings = ["Mass", "No Finding"] * 6
+    table = pd.DataFrame({"prior": [f"{n}.png" for n in range(12)], "target": [f"{n + 1}.png" for n in range(12)]})
+    table = table.assign(generated=[f"{n + 2}.png" for n in range(12)], findings=findings)
+    table = table.assign(prior_findings=[*findings[1:], "Mass"], patient=[f"p{n // 2}" for n in range(12)])
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    section = temporal.measure_series(tmp_path / "pairs.csv", judge, 50)
+    assert section.figure("direction", temporal.COPY).value == 0.5
+    assert section.figure("AUROC, All", "generated").n == 12
+    assert "Labels: Mass." in section.notes[0]
+    table.assign(findings="Nodule").to_csv(tmp_path / "dull.csv", index=False)
+    with pytest.raises(UserError, match=r"dull.csv: no finding stands in 5 rows"):
+        temporal.measure_series(tmp_path / "dull.csv", judge, 50)
+
+
+def test_a_table_of_views(tmp_path, judge):
+    pictures(tmp_path, [f"{n}.png" for n in range(12)])
+    table = pd.DataFrame({"context": "0.png", "target": [f"{n}.png" for n in range(12)], "generated": "1.png"})
+    table = table.assign(view="PA", findings=["Mass", "No Finding"] * 6, patient=list("aabbccddeeff"))
+    table.to_csv(tmp_path / "views.csv", index=False)
+    section = views.measure_views(tmp_path / "views.csv", judge, 50)
+    assert section.figure("view accuracy", "PA").n == 12
+    table.assign(view="OBLIQUE").to_csv(tmp_path / "odd.csv", index=False)
+    with pytest.raises(UserError, match=r"view 'OBLIQUE' is none that the reader knows \(PA, AP, LATERAL\)"):
+        views.measure_views(tmp_path / "odd.csv", judge, 50)
+
+
+def test_views_of_one_study_from_an_index():
+    rows = pd.DataFrame({"image": ["a", "b", "c"], "patient_id": "p", "study_id": ["s", "s", "t"]})
+    rows = rows.assign(view=["PA", "LATERAL", "PA"], findings="Mass")
+    table = views.pairs_of(rows)
+    assert table[["context", "target", "view"]].to_numpy().tolist() == [["a", "b", "LATERAL"], ["b", "a", "PA"]]
