@@ -21,6 +21,7 @@ from .reports import consistency_figures, written
 from .section import BAD, GOOD, UNCLEAR, Figure, Plot, Section, Verdict
 
 LEAST = 10  # images with a label and without it, in both sets
+TELLING = 0.5  # of an interval, by which a reader must beat shuffled rows on real images to count
 SPREAD = 400  # real training images that a copy threshold is learned from
 
 
@@ -119,20 +120,24 @@ def _sets(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _verdicts(section: Section) -> list[Verdict]:
-    """One sentence a figure that sums up: whether the prompt is heard, by the control."""
+    """One sentence a figure that sums up: whether the prompt is heard, if the reader can tell at all."""
     words = {"label AUROC": "findings", "view accuracy": "the view", "sex AUROC": "the sex", "age error": "the age"}
-    found = []
-    for figure in section.figures:
-        if figure.group or figure.name not in words or figure.control is None or figure.low is None:
-            continue
-        sign = 1 if figure.better == "high" else -1
-        heard = sign * (figure.low if sign == 1 else figure.high) > sign * figure.control
-        against = f"{figure.name} {figure.value:.3f}, under other prompts {figure.control:.3f}, real {figure.floor:.3f}"
-        if heard:
-            found.append(Verdict(GOOD, f"Images follow the prompt in {words[figure.name]} ({against})."))
-        else:
-            found.append(Verdict(UNCLEAR, f"No sign that {words[figure.name]} follow the prompt ({against})."))
-    return found
+    summaries = [figure for figure in section.figures if not figure.group and figure.name in words]
+    return [_verdict(figure, words[figure.name]) for figure in summaries if figure.low is not None]
+
+
+def _verdict(figure: Figure, what: str) -> Verdict:
+    sign = 1 if figure.better == "high" else -1
+    low, high = sorted((sign * (figure.low or 0.0), sign * (figure.high or 0.0)))
+    floor, control = sign * (figure.floor or 0.0), sign * (figure.control or 0.0)
+    against = f"{figure.name} {figure.value:.3f}, under other prompts {figure.control:.3f}, real {figure.floor:.3f}"
+    if floor - control < TELLING * (high - low):
+        return Verdict(UNCLEAR, f"The reader hardly tells {what} on real images, so cannot judge it here ({against}).")
+    if low <= control:
+        return Verdict(UNCLEAR, f"No sign that images follow the prompt in {what} ({against}).")
+    if low > floor:
+        return Verdict(GOOD, f"Images follow the prompt in {what}, more plainly than real ones do: types ({against}).")
+    return Verdict(GOOD, f"Images follow the prompt in {what} ({against}).")
 
 
 def _collapse_verdict(figure: Figure, pairs: list[tuple[int, int]], context: Context) -> Verdict:

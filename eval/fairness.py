@@ -159,7 +159,10 @@ def _add_underdiagnosis(section: Section, context: Context) -> None:
     if not (context.out / "utility").is_dir():
         section.notes.append("Underdiagnosis is left out: run cxr-eval utility with the same --out first.")
         return
-    study = run_study(context, context.utility or load_plan())
+    study = run_study(context, context.utility or load_plan(), training=False)
+    section.notes += [f"Underdiagnosis without {setting}: {reason}." for setting, reason in study.left_out.items()]
+    if not study.scores:
+        return
     figures, tables = gap_figures(study, study.tests[0], context.resamples, context.seed)
     section.figures += figures
     section.tables += tables

@@ -110,7 +110,7 @@ class TrainingSet:
 
 
 class NotEnough(ValueError):
-    """A setting asks for more synthetic images than there are."""
+    """A setting cannot be measured: synthetic images or finished runs are lacking."""
 
 
 def training_set(stage: Stage, real: pd.DataFrame, synthetic: pd.DataFrame, names: list[str], seed: int) -> TrainingSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from gen.data.index import read_index
 from gen.data.moments import fingerprint
 from gen.errors import UserError
+from gen.models.classifier import RadiographClassifier
 
 from .context import Context
 from .corruptions import CORRUPTIONS, STRENGTHS
@@ -54,8 +55,10 @@ class Study:
         return [run[test.name + damage][:, test.columns] for run in self.scores[setting]]
 
 
-def run_study(context: Context, config: UtilityConfig) -> Study:
+def run_study(context: Context, config: UtilityConfig, training: bool = True) -> Study:
     """Train and test what is not there yet; an interrupted study goes on where it was.
+
+    Without `training` only finished runs are taken, as many seeds as all settings that have any have.
 
     Errors: UserError for an unknown setting or source, and where no label is frequent enough to be judged.
     """
@@ -63,20 +66,28 @@ def run_study(context: Context, config: UtilityConfig) -> Study:
     real, tests, names = material(context, config)
     synthetic = context.synthetic[context.synthetic["view"].isin([*FRONTAL, "UNKNOWN"])]
     shelf = _shelf(context, [real, synthetic, *(test.rows for test in tests)], config.resolution)
-    study = Study(config, names, tests)
+    study = Study(config, names, [test for test in tests if test.names])
+    few = f"no label is in {config.least} of its images and lacks in as many"
+    study.left_out.update({test.name: few for test in tests if not test.names})
     for seed in range(config.seeds):
         for setting in config.settings:
             try:
                 stages = [training_set(stage, real, synthetic, list(names), seed) for stage in SETTINGS[setting]]
+                scores = _Run(study, setting, seed, stages, shelf, context).scores(training)
             except NotEnough as reason:
-                study.left_out[setting] = str(reason)
+                study.left_out.setdefault(setting, str(reason))
                 continue
             study.sizes[setting] = _size(stages, set(synthetic["image"]))
-            context.say(f"utility: {setting}, seed {seed}")
-            folder = context.out / "utility" / _slug(setting) / f"seed-{seed}"
-            scores = _run(study, setting, seed, stages, shelf, folder, context)
             study.scores.setdefault(setting, []).append(scores)
-    return study
+    return study if training else _even(study)
+
+
+def _even(study: Study) -> Study:
+    """Settings with any finished seed, cut to the seeds that all of them have: comparisons stay paired."""
+    seeds = min(map(len, study.scores.values()), default=study.config.seeds)
+    left_out = {setting: reason for setting, reason in study.left_out.items() if setting not in study.scores}
+    scores = {setting: runs[:seeds] for setting, runs in study.scores.items()}
+    return replace(study, config=study.config.model_copy(update={"seeds": seeds}), scores=scores, left_out=left_out)
 
 
 def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, list[HeldOut], tuple[str, ...]]:
@@ -99,7 +110,7 @@ def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, lis
         outside[f"external: {config.external.stem}"] = rows[rows["view"].isin(FRONTAL) & (rows["findings"] != "")]
     tests = [_test(IN_DOMAIN, inside, names, config.least)]
     tests += [_test(name, rows.reset_index(drop=True), names, config.least) for name, rows in outside.items()]
-    return real, [test for test in tests if test.names], names
+    return real, tests, names
 
 
 def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> HeldOut:
@@ -109,24 +120,50 @@ def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> 
     return HeldOut(name, rows, judged, columns, truth[:, columns])
 
 
-def _run(
-    study: Study, setting: str, seed: int, stages: list[TrainingSet], shelf: Shelf, folder: Path, context: Context
-) -> dict[str, np.ndarray]:
-    """One setting with one seed: from disk if it was finished, else trained stage by stage."""
-    alike = study.config.model_dump(mode="json", exclude={"settings", "seeds", "splits", "external"})
-    data = [data_key(shelf.of(part.images), part.truth) for part in stages]
-    tests = [(test.name, data_key(shelf.of(test.rows["image"].to_numpy()), test.truth)) for test in study.tests]
-    key = fingerprint(alike, study.names, setting, seed, data, tests, context.seed)
-    if (found := kept(folder, key)) is not None:
-        return found
-    network = new_network(study.config, study.names, seed)
-    for number, (stage, part) in enumerate(zip(SETTINGS[setting], stages, strict=True)):
-        job = RunJob(utility=study.config, labels=study.names, train=train_config(study.config, stage.share, seed))
-        run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
-        network = network.from_pretrained(train(network, shelf.of(part.images), part.truth, job, run))
-    scores = {name: predict(network, pixels) for name, pixels in _tested(study, shelf, context)}
-    keep(folder, key, scores, {"setting": setting, "seed": seed, "images": [len(part.images) for part in stages]})
-    return scores
+@dataclass(frozen=True)
+class _Run:
+    """One setting with one seed."""
+
+    study: Study
+    setting: str
+    seed: int
+    stages: list[TrainingSet]
+    shelf: Shelf
+    context: Context
+
+    def scores(self, training: bool) -> dict[str, np.ndarray]:
+        """From disk if it was finished, else trained stage by stage. Errors: NotEnough where it must not be."""
+        folder = self.context.out / "utility" / _slug(self.setting) / f"seed-{self.seed}"
+        key = self.key()
+        if (found := kept(folder, key)) is not None:
+            return found
+        if not training:
+            raise NotEnough(f"seed {self.seed} is not finished; cxr-eval utility goes on with it")
+        self.context.say(f"utility: {self.setting}, seed {self.seed}")
+        network = self._trained(folder, key)
+        scores = {name: predict(network, pixels) for name, pixels in _tested(self.study, self.shelf, self.context)}
+        images = [len(part.images) for part in self.stages]
+        keep(folder, key, scores, {"setting": self.setting, "seed": self.seed, "images": images})
+        return scores
+
+    def key(self) -> str:
+        """Changes with anything that changes the predictions."""
+        study = self.study
+        alike = study.config.model_dump(mode="json", exclude={"settings", "seeds", "splits", "external"})
+        data = [data_key(self.shelf.of(part.images), part.truth) for part in self.stages]
+        tests = [(t.name, data_key(self.shelf.of(t.rows["image"].to_numpy()), t.truth)) for t in study.tests]
+        return fingerprint(alike, study.names, self.setting, self.seed, data, tests, self.context.seed)
+
+    def _trained(self, folder: Path, key: str) -> RadiographClassifier:
+        config, names = self.study.config, self.study.names
+        network = new_network(config, names, self.seed)
+        for number, (stage, part) in enumerate(zip(SETTINGS[self.setting], self.stages, strict=True)):
+            # a run goes on whatever else is asked for beside it
+            alone = config.model_copy(update={"settings": (self.setting,), "seeds": 1, "splits": (), "external": None})
+            job = RunJob(utility=alone, labels=names, train=train_config(config, stage.share, self.seed))
+            run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
+            network = network.from_pretrained(train(network, self.shelf.of(part.images), part.truth, job, run))
+        return network
 
 
 def _tested(study: Study, shelf: Shelf, context: Context) -> Iterator[tuple[str, np.ndarray]]:

@@ -10,7 +10,7 @@ import torch
 from gen.config import load_job
 from gen.data.dataset import load_rows
 from gen.data.index import read_index
-from gen.data.labelled import LabelledImages, frequent_labels, known_by_source, load_labelled
+from gen.data.labelled import LEAST, LabelledImages, frequent_labels, known_by_source, load_labelled
 from gen.engine.classification import ClassifierJob, ClassifierLearner, build_classifier
 from gen.engine.loop import Loop
 from gen.errors import exit_on_user_error
@@ -19,7 +19,7 @@ from gen.errors import exit_on_user_error
 def learner_of(job: ClassifierJob) -> ClassifierLearner:
     """The images in memory and a new network."""
     rows = load_rows(job.data, "train")
-    known = known_by_source(rows)
+    known = known_by_source(rows, min(job.least_positives, LEAST))
     labels = job.labels or frequent_labels(rows, known, job.least_positives)
 
     def load(part: pd.DataFrame, spoken: dict) -> LabelledImages:

@@ -9,228 +9,104 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import torch
 import yaml
-from torch import Tensor
+from torch import nn
 
 from gen.data.index import read_index
-from gen.data.labelled import CHILD_AGE, LabelledImages, known_by_source, load_labelled
-from gen.data.segmented import STRUCTURES, SegmentedImages, load_segmented
+from gen.data.labelled import CHILD_AGE
+from gen.data.segmented import load_segmented
 from gen.engine.checkpoint import replace_folder
-from gen.engine.reading import auroc, auroc_interval, reading_figures
-from gen.engine.segmentation import dice, load_phantoms, overlays
+from gen.engine.judging import draw_lungs, measure_clip, measure_lungs, measure_reader
 from gen.errors import UserError, exit_on_user_error
-from gen.judges.lungs import LungSegmenter, chest_measures
+from gen.judges.alignment import ImageText
+from gen.judges.lungs import LungSegmenter
 from gen.judges.reader import Reader
-from gen.models.classifier import Outputs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SIDE = 256  # pixels of the images that are measured
-PARTS = ("val", "test", "external")
-
-
-def parts_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Held-out rows that may be shared, and all rows that may not and so were never trained on."""
-    ours = rows["may_ship"].astype(bool)
-    held_out = {name: rows[ours & (rows["split"] == name)] for name in PARTS[:2]}
-    return {name: part for name, part in (held_out | {"external": rows[~ours]}).items() if len(part)}
-
-
-# ---- reader -----------------------------------------------------------------------------------------------------
-
-
-def measure_reader(reader: Reader, index: Path, _: Path | None) -> tuple[dict, str]:
-    """Figures by part, and the same as tables for the card."""
-    rows = read_index(index)
-    train = rows[rows["may_ship"].astype(bool) & (rows["split"] == "train")]
-    known, figures, tables = known_by_source(train), {}, []
-    for name, part in parts_of(rows).items():
-        images = load_labelled(part, reader.labels, reader.views, SIDE, known)
-        outputs = outputs_of(reader, images)
-        figures[name] = reading_figures(outputs, images, reader.labels) | {"images": len(images)}
-        figures[name] |= views_right(outputs, images, reader.views)
-        tables.append(general_table(name, figures[name]))
-        if name != "external":
-            tables.append(findings_table(name, outputs, images, reader.labels))
-    return figures, "\n\n".join(tables)
-
-
-def outputs_of(reader: Reader, images: LabelledImages) -> Outputs:
-    """A reading in the classifier's terms: probabilities as logits, which keeps every order and every sign."""
-    reading = reader.read(images.images.float() / 127.5 - 1)
-    logits = (torch.logit(values, 1e-7) for values in (reading.findings, reading.sex_female, reading.child))
-    findings, sex, child = logits
-    return Outputs(findings, reading.view, sex, child, reading.age, reading.features)
-
-
-def views_right(outputs: Outputs, images: LabelledImages, views: tuple[str, ...]) -> dict[str, float]:
-    """Share of each view's images that are read as that view."""
-    found = outputs.view.argmax(1)
-    counts = {view: images.view == number for number, view in enumerate(views)}
-    return {f"view_right {v}": float((found == images.view)[of].float().mean()) for v, of in counts.items() if of.any()}
-
-
-def general_table(name: str, figures: dict[str, float]) -> str:
-    """What is not a finding."""
-    lines = [f"| {name}, {figures['images']} images | |", "|---|---|"]
-    wanted = {"auroc": "mean AUROC", "view_right": "view right", "sex_right": "sex right", "child_right": "child right"}
-    wanted |= {key: f"view right, {key.split(' ', 1)[1]}" for key in figures if key.startswith("view_right ")}
-    lines += [f"| {text} | {figures[key]:.3f} |" for key, text in wanted.items() if key in figures]
-    if "age_error" in figures:
-        lines.append(f"| mean error of age | {figures['age_error']:.1f} years |")
-    return "\n".join(lines)
-
-
-def findings_table(name: str, outputs: Outputs, images: LabelledImages, labels: tuple[str, ...]) -> str:
-    """AUROC of every finding with its interval."""
-    lines = [f"| finding, {name} | AUROC | 95 % | positives | of |", "|---|---|---|---|---|"]
-    for k, label in enumerate(labels):
-        truth, scores = images.findings[:, k], outputs.findings[:, k]
-        if np.isnan(value := auroc(scores, truth)):
-            continue
-        low, high = auroc_interval(scores, truth, images.patients)
-        numbers = f"{int((truth == 1).sum())} | {int((~truth.isnan()).sum())}"
-        lines.append(f"| {label} | {value:.3f} | {low:.2f} to {high:.2f} | {numbers} |")
-    return "\n".join(lines)
-
-
-# ---- lungs ------------------------------------------------------------------------------------------------------
-
-
-def measure_lungs(segmenter: LungSegmenter, index: Path, phantoms: Path | None) -> tuple[dict, str]:
-    """Dice by source and part, of phantoms too, and what the cardiothoracic ratio tells; the same as a table."""
-    rows = read_index(index)
-    figures: dict[str, dict[str, float]] = {}
-    for name, part in parts_of(rows).items():
-        for source, some in part.groupby("source"):
-            try:
-                images = load_segmented(index, some, SIDE)
-            except UserError:
-                continue  # a source without masks
-            figures[f"{name} {source}"] = dice_figures(segmenter, images)
-    if phantoms is not None:
-        figures["phantoms"] = dice_figures(segmenter, load_phantoms(phantoms, SIDE))
-    figures["cardiothoracic"] = cardiothoracic_figures(segmenter, parts_of(rows))
-    lines = ["| images | number | lungs Dice | worst | heart Dice |", "|---|---|---|---|---|"]
-    lines += [dice_line(name, of) for name, of in figures.items() if "images" in of]
-    lines += ["", *(f"cardiothoracic: {name} {value:.3f}" for name, value in figures["cardiothoracic"].items())]
-    return figures, "\n".join(lines)
-
-
-def dice_figures(segmenter: LungSegmenter, images: SegmentedImages) -> dict[str, float]:
-    """Mean and worst Dice a structure."""
-    values = dice(masks_of(segmenter, images.images), images.masks)
-    figures: dict[str, float] = {"images": len(images)}
-    for number, name in enumerate(STRUCTURES):
-        told = values[:, number][~values[:, number].isnan()]
-        if len(told):
-            figures |= {name: float(told.mean()), f"{name} worst": float(told.min())}
-    return figures
-
-
-def masks_of(segmenter: LungSegmenter, images: Tensor) -> Tensor:
-    """Probabilities. Shapes: uint8 [N, 1, S, S] -> [N, 2, S, S]."""
-    return segmenter.masks(images.float() / 127.5 - 1)
-
-
-def dice_line(name: str, of: dict[str, float]) -> str:
-    """One row of the card's table."""
-    cells = [f"{of[key]:.3f}" if key in of else "" for key in ("lungs", "lungs worst", "heart")]
-    return f"| {name} | {of['images']} | {' | '.join(cells)} |"
-
-
-def cardiothoracic_figures(segmenter: LungSegmenter, parts: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """AUROC of the cardiothoracic ratio for cardiomegaly among held-out PA views of one source."""
-    rows = pd.concat([parts[name] for name in PARTS[:2] if name in parts])
-    rows = rows[(rows["view"] == "PA") & (rows["source"] == "nih_cxr14")]
-    if rows.empty:
-        return {}
-    images = load_labelled(rows, ("Cardiomegaly",), ("PA",), SIDE)
-    ratio = chest_measures(masks_of(segmenter, images.images))["cardiothoracic_ratio"].nan_to_num(0)
-    truth = images.findings[:, 0]
-    low, high = auroc_interval(ratio, truth, images.patients)
-    medians = {f"median {word}": float(ratio[truth == value].median()) for word, value in (("with", 1), ("without", 0))}
-    return {"auroc": auroc(ratio, truth), "low": low, "high": high, **medians, "images": len(images)}
-
-
-def draw_lungs(segmenter: LungSegmenter, index: Path, path: Path) -> None:
-    """A picture of outlines on held-out images, for the eye only: not part of the folder."""
-    rows = [part.groupby("source").head(4) for part in parts_of(read_index(index)).values()]
-    images = load_labelled(pd.concat(rows), (), ("PA",), SIDE).images
-    strips = [np.asarray(overlays(p, masks_of(segmenter, p))) for p in images.split(8) if len(p) == 8]
-    from PIL import Image
-
-    Image.fromarray(np.concatenate(strips)).save(path)
-
-
-# ---- both -------------------------------------------------------------------------------------------------------
-
+# class of the export -> the judge, its figures, its card, and the attribute that holds the network
 JUDGES = {
-    "RadiographClassifier": (Reader, measure_reader, CONFIGS / "reader_card.md"),
-    "ChestSegmenter": (LungSegmenter, measure_lungs, CONFIGS / "lungs_card.md"),
+    "RadiographClassifier": (Reader, measure_reader, "reader_card.md", "classifier"),
+    "ChestSegmenter": (LungSegmenter, measure_lungs, "lungs_card.md", "network"),
+    "RadiographCLIP": (ImageText, measure_clip, "clip_card.md", "model"),
 }
 
 
-def run_line(run: Path) -> tuple[str, dict]:
-    """How the judge was trained, in a sentence."""
-    summary = json.loads((run / "run.json").read_text())
-    train = yaml.safe_load((run / "config.yaml").read_text())["train"]
-    text = f"{summary['step']:,} steps of {train['batch_size']} images, {summary['seconds'] / 60:.0f} minutes"
-    return f"{text} (wall clock, one shared CPU core).", {"steps": summary["step"], "seconds": summary["seconds"]}
+def kind_of(run: Path) -> str:
+    """Which judge an export folder holds."""
+    config = run / "config.json"
+    kind = json.loads(config.read_text()).get("_class_name") if config.is_file() else None
+    if kind not in JUDGES:
+        raise UserError(f"{run}: no export of a judge; give the export folder of train/classifier.py or its siblings")
+    return kind
 
 
-def train_images(index: Path, phantoms: Path | None, segmented: bool) -> dict[str, str]:
-    """Numbers of images for the card."""
+def summary_of(run: Path) -> dict:
+    """Steps, seconds and validation figures of a run."""
+    return json.loads((run / "run.json").read_text())
+
+
+def facts(run: Path, index: Path, phantoms: Path | None, segmented: bool) -> dict[str, str]:
+    """What the card says of the training."""
+    summary = summary_of(run)
+    batch = yaml.safe_load((run / "config.yaml").read_text())["train"]["batch_size"]
     rows = read_index(index)
     ours = rows[rows["may_ship"].astype(bool) & (rows["split"] == "train")]
-    drawn = 0 if phantoms is None else len(read_index(phantoms))
-    if not segmented:
-        return {"TRAIN_IMAGES": f"{len(ours):,}", "PHANTOMS": f"{drawn:,}"}
-    frontal = 0 if phantoms is None else int((read_index(phantoms)["view"] != "LATERAL").sum())
-    return {"TRAIN_IMAGES": f"{len(load_segmented(index, ours, 32))} radiographs and {frontal} phantoms"}
+    drawn = None if phantoms is None else read_index(phantoms)
+    frontal = 0 if drawn is None else int((drawn["view"] != "LATERAL").sum())
+    masks = f"{len(load_segmented(index, ours, 32))} radiographs and {frontal} phantoms" if segmented else ""
+    return {
+        "RUN": f"{summary['step']:,} steps of {batch} images in {summary['seconds'] / 60:.0f} minutes by the clock.",
+        "TRAIN_IMAGES": masks or f"{len(ours):,}",
+        "PHANTOMS": f"{0 if drawn is None else len(drawn):,}",
+        "CHILD_AGE": f"{CHILD_AGE:g}",
+    }
 
 
-def main() -> None:
-    """Publish one judge."""
+def write_judge(network: nn.Module, run: Path, figures: dict, card: str, folder: Path) -> None:
+    """Weights in float16, tokenizer if there is one, figures and card; nothing that names this machine."""
+    network.half().save_pretrained(folder)
+    stored = json.loads((folder / "config.json").read_text())
+    stored.pop("_name_or_path", None)
+    (folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
+    for path in (run / "tokenizer").glob("*.json"):
+        (folder / "tokenizer").mkdir(exist_ok=True)
+        (folder / "tokenizer" / path.name).write_bytes(path.read_bytes())
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1))
+    (folder / "README.md").write_text(card)
+
+
+def arguments_of_command() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="export folder of train/classifier.py or train/segmenter.py")
+    parser.add_argument("run", type=Path, help="export folder of train/classifier.py, segmenter.py or contrastive.py")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--index", type=Path, default=Path("index.parquet"), help="index to measure on")
     parser.add_argument("--trained-phantoms", type=Path, help="index of the phantoms trained on, to count them")
     parser.add_argument("--test-phantoms", type=Path, help="index of other phantoms, to measure on")
     parser.add_argument("--picture", type=Path, help="PNG of the segmenter's outlines to write")
-    arguments = parser.parse_args()
-    config = arguments.run / "config.json"
-    kind = json.loads(config.read_text()).get("_class_name") if config.is_file() else None
-    if kind not in JUDGES:
-        raise UserError(f"{arguments.run}: no export of a judge; give the export folder of {' or '.join(JUDGES)}")
-    judge_type, measure, template = JUDGES[kind]
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Publish one judge."""
+    arguments = arguments_of_command()
+    kind = kind_of(arguments.run)
+    judge_type, measure, template, attribute = JUDGES[kind]
     judge = judge_type.load(arguments.run)
-    figures, table = measure(judge, arguments.index, arguments.test_phantoms)
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
+    figures, table = measure(judge, arguments.index, config, arguments.test_phantoms)
+    figures["run"] = {name: summary_of(arguments.run)[name] for name in ("step", "seconds")}
     print(table)
-    if arguments.picture and isinstance(judge, LungSegmenter):
+    if arguments.picture is not None and isinstance(judge, LungSegmenter):
         draw_lungs(judge, arguments.index, arguments.picture)
-    network = judge.classifier if isinstance(judge, Reader) else judge.network
-    sentence, history = run_line(arguments.run)
-    values = train_images(arguments.index, arguments.trained_phantoms, isinstance(judge, LungSegmenter))
-    values |= {"PARAMETERS": f"{sum(p.numel() for p in network.parameters()):,}", "RUN": sentence, "FIGURES": table}
-    values |= {"RESOLUTION": str(network.config.resolution), "CHILD_AGE": f"{CHILD_AGE:g}"}
-    text = template.read_text()
+    network = getattr(judge, attribute)
+    values = facts(arguments.run, arguments.index, arguments.trained_phantoms, isinstance(judge, LungSegmenter))
+    values |= {"PARAMETERS": f"{sum(p.numel() for p in network.parameters()):,}", "FIGURES": table}
+    card = (CONFIGS / template).read_text().replace("{RESOLUTION}", str(network.config.get("resolution", 128)))
     for name, value in values.items():
-        text = text.replace(f"{{{name}}}", value)
-
-    def write(folder: Path) -> None:
-        network.to(torch.float16).save_pretrained(folder)
-        stored = json.loads((folder / "config.json").read_text())
-        stored.pop("_name_or_path", None)
-        (folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
-        (folder / "figures.json").write_text(json.dumps({**figures, "run": history}, indent=1))
-        (folder / "README.md").write_text(text)
-
-    replace_folder(arguments.out, write)
-    size = sum(path.stat().st_size for path in arguments.out.rglob("*"))
+        card = card.replace(f"{{{name}}}", value)
+    replace_folder(arguments.out, lambda folder: write_judge(network, arguments.run, figures, card, folder))
+    size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.2f} MB")
 
 

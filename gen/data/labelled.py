@@ -17,6 +17,7 @@ from gen.data.moments import image_keys
 from gen.data.vocabulary import NO_FINDING, normalise_findings
 
 UNKNOWN = -1
+LEAST = 10  # images with and without a label, from which a source speaks of it
 CHILD_AGE = 4.0  # years, of a child whose age is not stated
 PARENTS = {"Bacterial Pneumonia": "Pneumonia", "Viral Pneumonia": "Pneumonia"}
 
@@ -110,7 +111,7 @@ def finding_targets(
     return torch.from_numpy(targets)
 
 
-def known_by_source(rows: pd.DataFrame, least: int = 10) -> dict[str, tuple[str, ...]]:
+def known_by_source(rows: pd.DataFrame, least: int = LEAST) -> dict[str, tuple[str, ...]]:
     """The labels of which each source speaks: those with so many images that have it and so many that have not.
 
     A source whose every image shows one disease says nothing about it: a network would learn the hospital.

@@ -61,13 +61,14 @@ def auroc_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the AUROC, drawn by patients: images of one are no independent evidence."""
     scores, truth = np.asarray(scores, dtype=np.float64), np.asarray(truth)
-    rows_of = [np.flatnonzero(np.asarray(patients) == patient) for patient in dict.fromkeys(patients)]
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(REPEATS):
-        rows = np.concatenate([rows_of[drawn] for drawn in rng.integers(len(rows_of), size=len(rows_of))])
-        values.append(auroc(scores[rows], truth[rows]))
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    known = ~np.isnan(truth)
+    names, owner = np.unique(np.asarray(patients)[known], return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), REPEATS)
+    weight, positive = drawn[:, owner].astype(np.float64), truth[known] == 1  # times that each image was drawn
+    above = scores[known][positive][:, None] - scores[known][~positive]
+    wins = ((weight[:, positive] @ ((np.sign(above) + 1) / 2)) * weight[:, ~positive]).sum(1)
+    pairs = weight[:, positive].sum(1) * weight[:, ~positive].sum(1)
+    low, high = np.quantile(wins[pairs > 0] / pairs[pairs > 0], [0.025, 0.975])
     return float(low), float(high)
 
 

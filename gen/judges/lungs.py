@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.ndimage import label
 from torch import Tensor
 
 from gen.judges.loading import WEIGHTS, load_network, network_fingerprint
@@ -14,6 +16,7 @@ from gen.models.segmenter import ChestSegmenter
 SHIPPED_LUNGS = WEIGHTS / "lungs"
 BATCH = 16  # images a call
 SEEN = 0.5  # probability from which a pixel belongs to a structure
+PARTS = (2, 1)  # of lungs and heart
 FEW = 0.01  # of the side: a column with fewer pixels of a structure is a stray one
 
 
@@ -21,7 +24,7 @@ class LungSegmenter:
     """The shipped segmenter of lungs and heart."""
 
     def __init__(self, network: ChestSegmenter, fingerprint: str = "untrained") -> None:
-        self.network = network.eval()
+        self.network = network.eval().to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.structures: tuple[str, ...] = tuple(network.config.structures)
         self.fingerprint = fingerprint
 
@@ -53,7 +56,27 @@ class LungSegmenter:
         square = checked(images).to(self.network.device)
         side = square.shape[-1]
         top, left = (side - height) // 2, (side - width) // 2
-        return self.network.probabilities(square)[..., top : top + height, left : left + width].cpu()
+        masks = self.network.probabilities(square)[..., top : top + height, left : left + width].cpu()
+        return without_strays(masks)
+
+
+def without_strays(masks: Tensor) -> Tensor:
+    """Leave of the lungs the two largest parts, of the heart the largest: a bed rail is no lung.
+
+    What lies outside them falls to half its probability, so below `SEEN`. Shapes: [B, 2, H, W] -> the same.
+    """
+    kept = [_largest(mask.numpy() > SEEN, count) for image in masks for mask, count in zip(image, PARTS, strict=True)]
+    inside = torch.from_numpy(np.stack(kept)).view(masks.shape)
+    return torch.where(inside | (masks <= SEEN), masks, masks / 2)
+
+
+def _largest(mask: np.ndarray, count: int) -> np.ndarray:
+    """The `count` largest connected parts of a mask. Shapes: [H, W] bool -> [H, W] bool."""
+    numbers, found = label(mask)
+    if found <= count:
+        return mask
+    sizes = np.bincount(numbers.ravel())[1:]
+    return np.isin(numbers, np.argsort(-sizes)[:count] + 1)
 
 
 def chest_measures(masks: Tensor) -> dict[str, Tensor]:

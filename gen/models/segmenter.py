@@ -19,9 +19,9 @@ class ChestSegmenter(ModelMixin, ConfigMixin):
     def __init__(
         self,
         structures: tuple[str, ...] = ("lungs", "heart"),
-        widths: tuple[int, ...] = (16, 32, 64, 96, 96),
+        widths: tuple[int, ...] = (24, 48, 96, 96),
         resolution: int = 256,
-        patch: int = 2,
+        patch: int = 4,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(patch * patch, widths[0], 3, 1, 1)

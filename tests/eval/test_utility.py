@@ -67,15 +67,23 @@ def test_finished_runs_are_kept_and_changed_ones_are_not(context, study):
     assert {path: path.stat().st_mtime_ns for path in marks} == before
     np.testing.assert_array_equal(again.of("real", again.tests[0])[0], study.of("real", study.tests[0])[0])
     assert not list(context.out.rglob("state"))
-    run_study(context, TINY.model_copy(update={"steps": 5, "settings": ("real",), "seeds": 1}))
+    run_study(context, TINY.model_copy(update={"steps": 5, "settings": ("synthetic, then real",), "seeds": 1}))
     changed = [path for path in marks if path.stat().st_mtime_ns != before[path]]
-    assert [json.loads(path.read_text())["setting"] for path in changed] == ["real"]
+    assert [json.loads(path.read_text())["setting"] for path in changed] == ["synthetic, then real"]
 
 
 def test_a_run_is_the_same_wherever_it_is_made(context, study, tmp_path):
     elsewhere = replace(context, out=tmp_path, _memory={})
+    run_study(elsewhere, TINY.model_copy(update={"settings": ("real",), "seeds": 1}))
+    for mark in tmp_path.rglob("done.json"):
+        mark.unlink()  # as if the run had been killed; it goes on beside other seeds
     again = run_study(elsewhere, TINY.model_copy(update={"settings": ("real",)}))
     np.testing.assert_array_equal(again.of("real", again.tests[0])[1], study.of("real", study.tests[0])[1])
+
+
+def test_without_training_only_what_is_finished_is_there(context, study):
+    found = run_study(context, TINY.model_copy(update={"settings": ("real", "10 % real")}), training=False)
+    assert list(found.scores) == ["real"] and "goes on with it" in found.left_out["10 % real"]
 
 
 def test_training_sets(squares):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gen.judges.lungs import LungSegmenter, chest_measures
+from gen.judges.lungs import LungSegmenter, chest_measures, without_strays
 
 SIDE = 100
 
@@ -49,3 +49,14 @@ def test_masks_have_the_images_size(tiny_lungs_dir):
     assert 0 <= masks.min() and masks.max() <= 1
     torch.testing.assert_close(segmenter.masks(images[1:2]), masks[1:2])
     assert segmenter.masks(images[:0]).shape == (0, 2, 40, 56)
+
+
+def test_strays_are_dropped_and_the_chest_stays():
+    masks = 0.9 * chest()
+    masks[0, 0, 2:5, 2:5] = 0.8
+    masks[0, 1, 95:98, 2:5] = 0.7
+    cleaned = without_strays(masks)
+    assert torch.equal(cleaned[0, 0, 2:5, 2:5], torch.full((3, 3), 0.4))
+    assert torch.equal(cleaned > 0.5, chest() > 0.5) and cleaned.shape == masks.shape
+    for name, value in chest_measures(cleaned).items():
+        torch.testing.assert_close(value, chest_measures(chest())[name])
