@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from gen.eval import copies, membership, patients, recalled_prompts
 from gen.eval.section import Section
