@@ -129,6 +129,9 @@ def _rows(
 
 
 def _interval(draws: Tensor) -> Interval:
-    value = float(draws[0])
-    low, high = percentiles(draws[1:].numpy())
+    """Percentiles of the resamples about their own mean: images of one patient meet oftener there than in truth."""
+    value, resampled = float(draws[0]), draws[1:].numpy()
+    if not len(resampled):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = percentiles(resampled - resampled.mean() + value)
     return Interval(value, low, high)

@@ -75,14 +75,19 @@ def test_interval_holds_the_truth_and_the_value():
 
 def test_a_resampled_image_does_not_meet_itself():
     # with all weight on two images the kernel of an image with itself would dominate
-    x = RNG(0).normal(size=(6, 8)).astype(np.float32)
-    weights = np.zeros((6, 1), np.float32)
+    x = torch.from_numpy(RNG(0).normal(size=(6, 8)))
+    weights = torch.zeros(6, 1, dtype=torch.float64)
     weights[[0, 1]] = 3
-    found = kernels.discrepancies(x, x, (weights, weights), {"KID": kernels.cubic})
-    cubic = lambda a, b: (float(a @ b) / 8 + 1) ** 3  # noqa: E731
-    within = cubic(x[0], x[1])
-    between = np.mean([[cubic(a, b) for a in x[:2]] for b in x[:2]])
-    assert found["KID"].low == pytest.approx(2 * within - 2 * between, rel=1e-5)
+    found = kernels._within(x, weights, {"KID": kernels.cubic}, {"KID": 0.0})["KID"]
+    assert float(found[0]) == pytest.approx((float(x[0] @ x[1]) / 8 + 1) ** 3)
+
+
+def test_interval_surrounds_the_value_where_images_come_in_pairs():
+    x, y = two_sets(n=60, m=60, shift=0.05)
+    x = np.repeat(x[:30], 2, axis=0) + RNG(1).normal(0, 0.01, (60, 40)).astype(np.float32)
+    weights = tuple(resample_weights(np.arange(60) // 2, 200, RNG(2)) for _ in range(2))
+    for found in kernels.discrepancies(x, y, weights).values():
+        assert found.low < found.value < found.high
 
 
 def test_subsets_spread_around_the_whole():

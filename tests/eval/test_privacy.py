@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from gen.eval import copies, membership, patients, recalled_prompts
 from gen.eval.section import Section
@@ -106,40 +105,10 @@ def test_membership_compares_like_with_like(context):
     assert set(members["split"]) == {"train"} and set(others["split"]) == {"test"}
 
 
-def test_a_generator_that_memorised_is_found_out(tiny_pipeline, chest):
-    from torchvision.transforms.v2.functional import resize_image
-
-    from gen.eval.labels import auroc
-    from gen.models.denoiser import Denoiser
-    from gen.objectives import schedule
-
-    pictures = torch.from_numpy(np.stack([chest(number) for number in range(48)]))[:, None]
-    pixels = resize_image(pictures, [32, 32], antialias=True)[:, 0].numpy()
-    prompts = ["PA chest radiograph."] * 48
-    truth = np.repeat([1, 0], 24)
-    before = auroc(-membership.denoising_losses(tiny_pipeline, pixels, prompts), truth)
-    assert np.array_equal(
-        membership.denoising_losses(tiny_pipeline, pixels, prompts),
-        membership.denoising_losses(tiny_pipeline, pixels, prompts),
-    )
-
-    torch.manual_seed(0)
-    seen = torch.from_numpy(pixels[:24]).float()[:, None] / 127.5 - 1
-    z0 = tiny_pipeline.vae.sample(tiny_pipeline.vae.moments(seen)).detach()
-    denoiser, scheduler = Denoiser(tiny_pipeline.unet.train()), tiny_pipeline.scheduler
-    condition = tiny_pipeline.task({"prompt": prompts[:24]})
-    condition = type(condition)(*(v.detach() if isinstance(v, torch.Tensor) else v for v in vars(condition).values()))
-    optimiser = torch.optim.AdamW(tiny_pipeline.unet.parameters(), 3e-3, weight_decay=0)
-    for _ in range(250):
-        t = torch.randint(50, 400, (24,))
-        noise = torch.randn_like(z0)
-        alpha, sigma = schedule.alpha_sigma(scheduler.alphas_cumprod, t)
-        output = denoiser(schedule.add_noise(z0, noise, alpha, sigma), t, condition)
-        target = schedule.target(scheduler.config.prediction_type, z0, noise, alpha, sigma)
-        optimiser.zero_grad()
-        (output - target).square().mean().backward()
-        optimiser.step()
-    tiny_pipeline.unet.eval()
-    after = auroc(-membership.denoising_losses(tiny_pipeline, pixels, prompts), truth)
-    assert 0.2 < before < 0.8
-    assert after > 0.85
+def test_losses_are_the_same_in_any_batch_and_every_run(tiny_pipeline, monkeypatch):
+    pixels = RNG(0).integers(0, 255, size=(3, 32, 32)).astype(np.uint8)
+    prompts = ["PA chest radiograph.", "AP chest radiograph.", "Cardiomegaly."]
+    whole = membership.denoising_losses(tiny_pipeline, pixels, prompts)
+    assert np.isfinite(whole).all() and len(set(whole.tolist())) == 3
+    monkeypatch.setattr(membership, "BATCH", 1)
+    assert membership.denoising_losses(tiny_pipeline, pixels, prompts) == pytest.approx(whole, rel=1e-4)
