@@ -171,9 +171,8 @@ def pair(size: int = PAIR) -> int:
     by_clock = one["wall"] / max(figures["wall"] for figures in two)
     by_processor = one["processor"] / max(figures["processor"] for figures in two)
     fine = by_processor >= SPEED_UP
-    print(
-        f"two processes on {size} images of {WORK * 1000:.0f} ms: {by_clock:.2f} times one by the clock, {by_processor:.2f} by processor time"
-    )
+    what = f"two processes on {size} images of {WORK * 1000:.0f} ms"
+    print(f"{what}: {by_clock:.2f} times one by the clock, {by_processor:.2f} by processor time")
     limit = f"limit {SPEED_UP} by processor time, for the clock also counts what else the machine does"
     print(f"{limit}: {'PASS' if fine else 'FAIL'}")
     return int(not fine)
