@@ -21,7 +21,7 @@ from .store import Store
 from .writers import IMAGES, PACKED
 
 LISTED = 20  # problems named one by one
-COLUMNS = ("prompt", "seed", "file", "member", "format", "size", "sha256")
+CONDITION, PLACE = ("prompt", "seed"), ("file", "member", "format", "size", "sha256")  # columns read at a time
 
 
 @dataclass
@@ -53,11 +53,12 @@ def verify(store: Store, plan: Plan) -> Proof:
     from tqdm import tqdm
 
     proof = Proof(planned=len(plan))
-    table = read_manifest(store, COLUMNS)
-    _check_ids(table, plan, proof)
-    accepted = table.filter(pc.equal(table["status"], ACCEPTED))  # rejects are kept aside, and are no part of the set
-    with tqdm(total=accepted.num_rows, unit="image", delay=1) as bar:
-        for rows in _slices(accepted.sort_by([("file", "ascending"), ("member", "ascending")])):
+    _check_ids(read_manifest(store, CONDITION), plan, proof)
+    pa.default_memory_pool().release_unused()
+    table = read_manifest(store, PLACE)
+    accepted = pc.indices_nonzero(pc.equal(table["status"], ACCEPTED))  # rejects are kept aside, no part of the set
+    with tqdm(total=len(accepted), unit="image", delay=1) as bar:
+        for rows in _slices(table, accepted):
             for file, same in groupby(rows, key=lambda row: row["file"]):
                 _check_file(store, file, list(same), proof)
             bar.update(len(rows))
@@ -65,15 +66,16 @@ def verify(store: Store, plan: Plan) -> Proof:
     return proof
 
 
-def _slices(table: pa.Table, size: int = 20_000) -> Iterator[list[dict]]:
-    """Rows a piece at a time, never a file's in two pieces."""
-    start = 0
-    files = table["file"]
-    while start < table.num_rows:
-        stop = min(start + size, table.num_rows)
-        while stop < table.num_rows and files[stop].as_py() == files[stop - 1].as_py():
+def _slices(table: pa.Table, wanted: pa.Array, size: int = 20_000) -> Iterator[list[dict]]:
+    """Some rows in the order of their files, a piece at a time, never a file's in two pieces."""
+    files = table["file"].take(wanted).combine_chunks()
+    order = pc.sort_indices(files)
+    files, wanted, start = files.take(order), wanted.take(order), 0
+    while start < len(wanted):
+        stop = min(start + size, len(wanted))
+        while stop < len(wanted) and files[stop].as_py() == files[stop - 1].as_py():
             stop += 1
-        yield table.slice(start, stop - start).to_pylist()
+        yield table.take(wanted[start:stop]).to_pylist()
         start = stop
 
 
@@ -94,7 +96,9 @@ def _check_ids(table: pa.Table, plan: Plan, proof: Proof) -> None:
     for number in range(min(LISTED, len(missing))):
         proof.say(f"{missing[number].as_py()}: has not been drawn")
     proof.wrong += max(0, len(missing) - LISTED)
-    _check_conditions(final.filter(pc.is_valid(place)), plan.table.take(place.drop_null()), proof)
+    _check_conditions(
+        final.filter(pc.is_valid(place)), plan.table.select(["prompt", "seed"]).take(place.drop_null()), proof
+    )
 
 
 def _check_conditions(final: pa.Table, planned: pa.Table, proof: Proof) -> None:
