@@ -4,7 +4,7 @@
 #   BUDGET=30                 minutes that `make reproduce` may spend
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench reproduce clean
+.PHONY: help demo test check bench chaos reproduce clean
 
 NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,\
@@ -35,7 +35,10 @@ check: $(READY)  ## lint and types
 	@$(BIN)/pyright
 
 bench: $(READY)  ## the promised ratios and times, on this machine
-	@$(BIN)/python tests/bench.py; first=$$?; $(BIN)/python tests/bench_data.py && exit $$first
+	@failed=0; for part in bench bench_data bench_sets bench_eval; do $(BIN)/python tests/$$part.py || failed=1; done; exit $$failed
+
+chaos: $(READY)  ## kills, full disks, hostile files on the real program; long
+	@$(BIN)/python tests/chaos.py; first=$$?; $(BIN)/python tests/chaos_fuzz.py && exit $$first
 
 reproduce: $(READY)  ## retrain the shipped models in BUDGET minutes and compare
 	@$(BIN)/python train/reproduce.py --minutes $(BUDGET)
