@@ -15,7 +15,7 @@ from gen.data.vocabulary import normalise_findings
 from gen.errors import UserError
 
 MINIMUM = 50  # images of either kind; below, no figure means anything
-MANIFESTS = ("manifest.parquet", "manifest.csv")
+MANIFESTS = ("manifest.parquet", "manifest.csv", "prompts.csv")
 NAMES = ("image", "img_savename")
 LABELS = ("view", "sex", "age", "findings")
 LOOK_SIDE = 32  # pixels

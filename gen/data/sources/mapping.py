@@ -78,7 +78,7 @@ def completed(table: pd.DataFrame, studies: Iterable[str], source: str) -> pd.Da
     if "split" in table:
         words = table["split"].str.strip().str.lower()
         table = table.assign(split=words.replace(SPLITS))
-    if "split" not in table or table["split"].nunique() < 2:
+    if "split" not in table or len(set(table["split"])) < 2:
         table = assign_splits(table)
     elif set(table["split"]) == {"train", "test"}:
         table = with_validation(table)
