@@ -72,7 +72,7 @@ def _read_yaml(path: Path) -> dict:
         raise UserError(f"{path}: no such config file; recipes are in configs/")
     try:
         values = yaml.load(path.read_text(), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); mend it or copy a recipe") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a config is a table of `key: value` lines")
@@ -90,7 +90,7 @@ def _apply(values: dict, override: str) -> None:
             raise UserError(f"override {override!r}: {parent} is a value, not a section")
     try:
         values[leaf] = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise UserError(f"override {override!r}: {text!r} is not a YAML value; mend its brackets or quotes") from None
 
 

@@ -607,17 +607,22 @@ def config_damage(rng: random.Random, data: bytes, others: list[bytes]) -> bytes
 def read_config(path: Path) -> None:
     """The file as each job would read it; one that some job reads is good."""
     from gen.config import config_hash, load_config, save_config
+    from gen.engine.classification import ClassifierJob
+    from gen.engine.contrastive import ContrastiveJob
+    from gen.engine.segmentation import SegmenterJob
+    from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
     refusals = []
-    for job in (LatentJob, CodecJob, EncodeJob, TextEncoderJob):
+    jobs = (LatentJob, CodecJob, EncodeJob, TextEncoderJob, ClassifierJob, SegmenterJob, ContrastiveJob, UtilityConfig)
+    for job in jobs:
         try:
             config = load_config(job, path)
             config_hash(config)
             save_config(config, path.with_name("again.yaml"))
         except UserError as error:
             refusals.append(error)
-    if len(refusals) == 4:
+    if len(refusals) == len(jobs):
         raise refusals[0]
 
 

@@ -71,18 +71,9 @@ def card(figures: dict, runs: list[dict], train_images: int) -> str:
     return text
 
 
-def forget_place(path: Path) -> None:
-    """Take the folder of this machine out of a configuration, if it names one."""
-    values = json.loads(path.read_text())
-    if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
-        path.write_text(json.dumps(values, indent=2) + "\n")
-
-
 def write_model(pipeline: CXRPipeline, figures: dict, runs: list[dict], train_images: int, folder: Path) -> None:
     """Weights in float16, figures and card."""
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    for path in folder.rglob("*.json"):
-        forget_place(path)
     (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))
     (folder / "README.md").write_text(card(figures, runs, train_images))
 

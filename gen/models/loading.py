@@ -33,6 +33,7 @@ from diffusers import (
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
+from diffusers.configuration_utils import FrozenDict
 
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
@@ -97,6 +98,8 @@ def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.f
             folder, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
         )
     check_loaded(folder, model, report)
+    # else the folder it came from would be saved and published with it
+    model._internal_dict = FrozenDict({name: v for name, v in model.config.items() if name != "_name_or_path"})
     return model
 
 

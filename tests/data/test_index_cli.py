@@ -158,5 +158,5 @@ def test_user_errors_end_in_one_line(capsys, error, line):
 def test_faults_of_ours_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), exit_on_user_error():
         1 / 0  # noqa: B018
-    with pytest.raises(OSError, match=os.strerror(errno.EACCES)), exit_on_user_error():
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)), exit_on_user_error():
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -15,7 +15,6 @@ from gen.models.segmenter import ChestSegmenter
 @pytest.fixture(scope="module")
 def context(squares, tmp_path_factory):
     real, synthetic = squares
-    real = real.iloc[::2].reset_index(drop=True)
     out = tmp_path_factory.mktemp("parts")
     torch.manual_seed(0)
     reader = RadiographClassifier(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import wandb
 from PIL import Image
 
 from gen import seeds
@@ -423,6 +424,7 @@ def test_wandb_offline_and_no_secret_anywhere(draw_plan, make_plan, tmp_path, mo
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_API_KEY", secret)
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    wandb.teardown()  # what it read of the environment in an earlier run of this process
     code, said, err = draw_plan(make_plan(2), tmp_path / "set", "--wandb", "cxr")
     assert code == 0 and list((tmp_path / "wandb").glob("offline-run-*"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

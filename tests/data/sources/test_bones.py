@@ -40,7 +40,7 @@ def test_jsrt_in_its_own_format(tree):
     assert check_index(rows) == [] and "soft" not in rows
     image = read_image(rows["image"][0])
     assert image.shape == (2048, 2048) and (image[0] == 0).all() and (image[1] == 1).all()
-    with pytest.raises(UserError, match=r"JPCLN002\.IMG: 1 values, not JSRT's 2048 x 2048"):
+    with pytest.raises(UserError, match=r"JPCLN002\.IMG: 2 bytes, not JSRT's 2048 x 2048"):
         read_image(rows["image"][1])
 
 
