@@ -63,8 +63,8 @@ def settings_of(pipeline: CXRPipeline, steps: int | None, guidance: float | None
 class Painter:
     """A pipeline with its settings.
 
-    Kernels round differently at another batch size, but not at another place in the batch: `padded` batches are filled
-    up to `size`, so that an image has the same bits whatever it is drawn together with.
+    Kernels round differently at another batch size, but not at another place in a batch that the threads divide evenly:
+    `padded` batches are filled up to `size`, so that an image has the same bits whatever it is drawn together with.
     """
 
     pipeline: CXRPipeline

@@ -65,9 +65,6 @@ def facts(run: Path, index: Path, phantoms: Path | None, segmented: bool) -> dic
 def write_judge(network: nn.Module, run: Path, figures: dict, card: str, folder: Path) -> None:
     """Weights in float16, tokenizer if there is one, figures and card; nothing that names this machine."""
     network.half().save_pretrained(folder)
-    stored = json.loads((folder / "config.json").read_text())
-    stored.pop("_name_or_path", None)
-    (folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
     for path in (run / "tokenizer").glob("*.json"):
         (folder / "tokenizer").mkdir(exist_ok=True)
         (folder / "tokenizer" / path.name).write_bytes(path.read_bytes())
