@@ -20,6 +20,7 @@ def phantom(
     seed: Annotated[int, typer.Option(help="the data set's seed: the same seed, the same bits")] = 0,
     size: Annotated[int, typer.Option(help="side of the images in pixels, a multiple of 8")] = 256,
     views: Annotated[str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, with commas")] = "PA",
+    followed: Annotated[float, typer.Option(help="share of patients with follow-ups after 24 and 72 hours")] = 0.15,
     workers: Annotated[int, typer.Option(help="processes")] = 1,
 ) -> None:
     """Make a data set of physics phantoms: radiographs, soft-tissue and bone images, masks, findings, events."""
@@ -28,7 +29,7 @@ def phantom(
 
     if workers < 1:
         raise UserError(f"--workers {workers}: at least one")
-    plan = Plan(n, seed, size, tuple(view.strip().upper() for view in views.split(",") if view.strip()))
+    plan = Plan(n, seed, size, tuple(view.strip().upper() for view in views.split(",") if view.strip()), followed)
     prepare_folder(plan, out)
     _write_all(plan, out, min(workers, os.cpu_count() or 1))
     table = write_tables(plan, out)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gen.data.index import check_index, read_index
 from gen.phantom import cli
-from gen.phantom.cohort import BITS, Plan, followed, read_mask
+from gen.phantom.cohort import BITS, Plan, read_mask
 from gen.phantom.realism import histogram, measured, power
 from gen.provenance import read_record
 
@@ -55,7 +55,7 @@ def test_a_data_set_end_to_end_and_again(run, tmp_path):
 
 
 def test_follow_ups_have_events_and_findings(run, tmp_path):
-    seed = next(s for s in range(100) if followed(next(Plan(1, s, 32, ("PA",)).patients())[1]))
+    seed = next(s for s in range(100) if (p := Plan(1, s, 32, ("PA",))).follows(next(p.patients())[1]))
     assert run("phantom", "--n", 3, "--size", 32, "--seed", seed, "--out", tmp_path / "a")[0] == 0
     index = read_index(tmp_path / "a" / "index.parquet")
     assert index["patient_id"].nunique() == 1 and index["offset_days"].tolist() == [0, 1, 3]
