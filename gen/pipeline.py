@@ -26,6 +26,7 @@ from gen.models.folders import read_settings, said_plainly
 from gen.models.loading import download, load_modules, load_stable_diffusion, pipeline_settings, weights_hash
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
+from gen.sampler import denoise
 from gen.tasks import TASKS
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -160,32 +161,15 @@ class CXRPipeline(DiffusionPipeline):
     ) -> Tensor:
         device, dtype = self._execution_device, self.unet.dtype
         condition = self.task({"prompt": prompts})
-        condition = condition if guidance == 1 else condition.cat_null()
         z = seeds.image_noise(image_seeds, self.vae.latent_shape(self.config.resolution)).to(device, dtype)
-        try:
-            self.scheduler.set_timesteps(steps, device=device)
-        except ValueError as error:
-            raise UserError(f"steps={steps}: {type(self.scheduler).__name__} refuses ({error})") from None
-        z = z * self.scheduler.init_noise_sigma
-        denoiser = Denoiser(self.unet)
-        extra = self._step_arguments(image_seeds)
-        for number, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            x = self.scheduler.scale_model_input(z if guidance == 1 else torch.cat([z, z]), t)
-            output = denoiser(x, t, condition)
-            if guidance != 1:
-                null, given = output.chunk(2)
-                output = null + guidance * (given - null)
-            z = self.scheduler.step(output, t, z, **extra, return_dict=False)[0]
-            if callback is not None:
-                z = callback(self, number, t, {"latents": z}).pop("latents", z)
-        return z
 
-    def _step_arguments(self, image_seeds: list[int]) -> dict:
-        """Samplers that draw noise draw it from each image's own stream."""
-        accepted = self.scheduler.step.__code__.co_varnames[: self.scheduler.step.__code__.co_argcount]
-        if "generator" not in accepted:
-            return {}
-        return {"generator": [seeds.generator("image", seed, "steps") for seed in image_seeds]}
+        def told(number: int, t: Tensor, z: Tensor) -> Tensor:
+            return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)
+
+        denoiser = Denoiser(self.unet)
+        return denoise(
+            denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, progress=self.progress_bar
+        )
 
     def _decode(self, z: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
         if output_type == "latent":
