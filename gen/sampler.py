@@ -41,7 +41,8 @@ def denoise(
     predict = _predictor(denoiser, condition, z, guidance)
     extra = _step_arguments(scheduler, image_seeds)
     z = z * scheduler.init_noise_sigma
-    for number, (t, time) in enumerate(progress(list(zip(scheduler.timesteps, scheduler.timesteps.to(z.device))))):
+    times = zip(scheduler.timesteps, scheduler.timesteps.to(z.device), strict=True)
+    for number, (t, time) in enumerate(progress(list(times))):
         output = predict(scheduler.scale_model_input(z, t), time)
         z = scheduler.step(output, t, z, **extra, return_dict=False)[0]
         if callback is not None:

@@ -20,7 +20,7 @@ SCHEDULE = DiffusionConfig(prediction="v_prediction", schedule="scaled_linear", 
 def student():
     torch.manual_seed(0)
     unet = UNetConfig(
-        block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16,
+        block_out_channels=(64, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16,
         guidance_channels=16,
     )  # fmt: skip
     denoiser = build_denoiser(unet, 4, 8, 16).eval()
