@@ -35,14 +35,15 @@ class Denoiser(nn.Module):
     def forward(self, z: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
         """Predict noise, velocity or clean latent, whichever the model was trained for.
 
-        Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w].
+        Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w]. What is embedded
+        is the scale less one, as diffusers' pipelines do it: 0 for the conditional model alone.
         """
         x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
         if isinstance(self.backbone, PixArtTransformer2DModel):
             return self._transformer(x, t, condition)
         embedded = None
         if guidance is not None:
-            embedded = guidance_embedding(guidance, self.backbone.config.time_cond_proj_dim).to(z.dtype)
+            embedded = guidance_embedding(guidance - 1, self.backbone.config.time_cond_proj_dim).to(z.dtype)
         return self.backbone(
             x,
             t,
