@@ -17,7 +17,7 @@ STOREYS = (
     ("config", "provenance"),
     ("seeds",),
     ("models", "data", "objectives"),
-    ("tasks", "phantom", "judges", "sampler"),
+    ("tasks", "phantom", "judges", "sampler", "calls"),
     ("pipeline",),
     ("engine",),
 )

@@ -65,6 +65,26 @@ class Denoiser(nn.Module):
         )[0]
 
 
+def widened(backbone: Backbone, spatial_channels: int) -> Backbone:
+    """The backbone with this many channels beside the latent; new ones start at zero, so nothing changes at first."""
+    channels = backbone.config.out_channels + spatial_channels
+    if backbone.config.in_channels == channels:
+        return backbone
+    if not isinstance(backbone, UNet2DConditionModel):
+        raise UserError("denoiser: only UNets can be given a further input; train a transformer from scratch")
+    if backbone.config.in_channels > channels:
+        raise UserError(f"denoiser: takes {backbone.config.in_channels} channels, this task gives only {channels}")
+    old = backbone.conv_in
+    new = nn.Conv2d(channels, old.out_channels, old.kernel_size, padding=old.padding)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        new.bias.copy_(old.bias)
+    backbone.conv_in = new.to(old.weight)
+    backbone.register_to_config(in_channels=channels)
+    return backbone
+
+
 def guidance_embedding(guidance: Tensor, channels: int) -> Tensor:
     """Sinusoidal embedding of a guidance scale (Meng et al., arXiv 2210.03142). Shapes: [B] -> [B, channels]."""
     half = channels // 2
