@@ -12,15 +12,20 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from gen.data.dataset import make_dataset, make_loader
+from gen.data.dataset import collate, make_dataset, make_loader
 from gen.data.moments import fingerprint
 from gen.engine.ema import EMA
 from gen.engine.learner import Learner
+from gen.engine.loop import to_device
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, student_of
 from gen.objectives.consistency import ConsistencyConfig, ConsistencyObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig, Strict, TrainConfig
+from gen.tasks.latents import target_latents, with_link_latents
+
+SHOWN = 4  # held-out samples in a validation's picture
+MOST_STEPS = 4  # powers of two: 1, 2, 4, 8
 
 # what the low-rank adapters of LCM-LoRA sit on (Luo et al., arXiv 2311.05556)
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
@@ -37,7 +42,6 @@ class DistillationJob(Strict):
     lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters, merged at export [lora]")
     steps: int = Field(4, gt=0, description="sampling steps that the exported student takes unless told otherwise")
     train: TrainConfig
-    validation_prompts: tuple[str, ...] = Field((), description="drawn with 1, 2, 4 ... steps at every validation")
 
 
 class DistillationLearner(Learner):
@@ -53,7 +57,10 @@ class DistillationLearner(Learner):
         self.codec = source.vae.requires_grad_(False).eval()
         self.task = source.task.requires_grad_(False).eval()
         self.teacher = Denoiser(source.unet).requires_grad_(False).eval()
-        self.dataset = make_dataset(job.data, "train", job.train.seed, job.run)
+        self.dataset, self.held_out = (
+            make_dataset(job.data, split, job.train.seed, job.run, self.task.needs, self.task.rows)
+            for split in ("train", "val")
+        )
         if self.dataset.store is not None:
             self.dataset.store.check_codec(self.codec.signature().tolist())
         student = student_of(self.teacher, job.consistency.guidance_channels).requires_grad_(True)
@@ -66,9 +73,8 @@ class DistillationLearner(Learner):
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Loss of a batch of moments, or of pixels where no moments are cached."""
         with torch.no_grad():
-            moments = batch["moments"].float() if "moments" in batch else self.codec.moments(batch["image"])
-            z0 = self.codec.sample(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
-            condition = self.task(batch)
+            z0 = target_latents(self.codec, batch)
+            condition = self.task(with_link_latents(self.codec, batch))
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def stepped(self) -> None:
@@ -86,13 +92,14 @@ class DistillationLearner(Learner):
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
-        """A picture of the validation prompts: a row for each number of steps, 1, 2, 4 and so on."""
-        if self.job.validation_prompts:
-            pipeline = self.pipeline(trained)
-            steps = [2**power for power in range(self.job.consistency.grid.bit_length()) if 2**power <= 8]
-            rows = [pipeline(list(self.job.validation_prompts), steps=count, progress=False).images for count in steps]
-            sheet = np.concatenate([np.concatenate([np.asarray(image) for image in row], axis=1) for row in rows])
-            Image.fromarray(sheet).save(folder / "samples.png")
+        """A picture: the first held-out samples, drawn again from their conditions in 1, 2, 4 ... steps, a row each."""
+        pipeline, rows = self.pipeline(trained), range(min(SHOWN, len(self.held_out)))
+        batch = collate([self.held_out[row, row] for row in rows])
+        batch = with_link_latents(self.codec, to_device(batch, self.codec.device))
+        counts = [2**power for power in range(MOST_STEPS) if 2**power <= self.job.consistency.grid]
+        drawn = [pipeline.draw(batch, steps=count, progress=False).images for count in counts]
+        sheet = np.concatenate([np.concatenate([np.asarray(image) for image in row], axis=1) for row in drawn])
+        Image.fromarray(sheet).save(folder / "samples.png")
         return {}
 
     def pipeline(self, trained: nn.ModuleDict) -> CXRPipeline:

@@ -44,7 +44,7 @@ def recipe(world, tiny_pipeline_dir, tmp_path_factory):
 def straight(recipe, tmp_path_factory):
     """A run without interruption."""
     run = tmp_path_factory.mktemp("straight") / "run"
-    main(recipe, f"run={run}", "validation_prompts=[PA chest radiograph.]")
+    main(recipe, f"run={run}")
     return run
 
 
@@ -86,7 +86,7 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe, straight, tmp_path):
     shutil.copytree(straight, run)
     shutil.rmtree(run / "state" / "step-24")
     shutil.rmtree(run / "export")
-    main(recipe, f"run={run}", "validation_prompts=[PA chest radiograph.]")
+    main(recipe, f"run={run}")
     first, second = unet_weights(straight / "export"), unet_weights(run / "export")
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
