@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from gen import seeds
+from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.data.compose import attributes, compose_prompt
-from gen.data.images import from_model
+from gen.data.images import from_model, model_pixels
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
@@ -26,6 +26,7 @@ from gen.models.folders import read_settings, said_plainly
 from gen.models.loading import download, load_modules, load_stable_diffusion, pipeline_settings, weights_hash
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
+from gen.sampler import denoise
 from gen.tasks import TASKS
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -45,6 +46,7 @@ class CXRPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _optional_components: ClassVar = ["conditioner"]
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class CXRPipeline(DiffusionPipeline):
         tokenizer: object,
         unet: Backbone,
         scheduler: SchedulerMixin,
+        conditioner: torch.nn.Module | None = None,
         task: str = "text",
         resolution: int = 256,
         max_tokens: int = 64,
@@ -64,6 +67,7 @@ class CXRPipeline(DiffusionPipeline):
         super().__init__()
         drop_pooler(text_encoder)
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
+        self.register_modules(conditioner=conditioner)
         self.register_to_config(
             task=task,
             resolution=resolution,
@@ -90,6 +94,7 @@ class CXRPipeline(DiffusionPipeline):
             task.text.tokenizer,
             denoiser.backbone,
             sampler,
+            task.conditioner,
             task=name,
             resolution=resolution,
             max_tokens=task.text.max_tokens,
@@ -115,7 +120,7 @@ class CXRPipeline(DiffusionPipeline):
         with said_plainly(folder, "model"):
             pipeline = cls(**arguments)
             with torch.no_grad():
-                pipeline.task({"prompt": [""]})  # more tokens than its encoder has places would raise only when drawing
+                pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
             pipeline.model_hash = weights_hash(folder)
         return pipeline
 
@@ -136,56 +141,66 @@ class CXRPipeline(DiffusionPipeline):
         callback_on_step_end: Callable | None = None,
         progress: bool = True,
     ) -> CXROutput:
-        """Draw radiographs.
+        """Draw radiographs from prompts.
 
         A single seed s gives the images seeds s, s + 1, ...; each image depends on its own seed only, so a batch of
         8 equals 8 batches of 1. `guidance` 1 runs the denoiser once a step, anything else twice.
         `output_type`: "pil" (8-bit grey), "np" ([N, H, W] in 0..1) or "latent" ([N, C, h, w]).
         """
+        prompts = repeated([prompt] if isinstance(prompt, str) else list(prompt), num_images_per_prompt)
+        batch = {"prompt": [compose_prompt(text, view, sex, age) for text in prompts]}
+        return self.draw(batch, seed, steps, guidance, output_type, callback_on_step_end, progress)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        batch: dict,
+        seed: int | Sequence[int] = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: Callable | None = None,
+        progress: bool = True,
+    ) -> CXROutput:
+        """Draw one image for every row of a task's batch: the core of every call.
+
+        `batch` holds `prompt`, and what else the task reads; linked images come as latents (`encode`).
+        """
         steps = self.config.steps if steps is None else steps
         guidance = self.config.guidance if guidance is None else guidance
-        prompts = _repeat([prompt] if isinstance(prompt, str) else list(prompt), num_images_per_prompt)
-        image_seeds = _seeds(seed, len(prompts))
-        _check(prompts, steps, guidance, output_type)
-        prompts = [compose_prompt(text, view, sex, age) for text in prompts]
+        prompts = batch["prompt"]
+        image_seeds = seeds_of(seed, len(prompts))
+        check_drawing(prompts, steps, guidance, output_type)
         self.set_progress_bar_config(disable=not progress)
-        z = self._denoise(prompts, image_seeds, steps, guidance, callback_on_step_end)
+        z = self._denoise(batch, image_seeds, steps, guidance, callback_on_step_end)
         records = [self._record(*pair, steps, guidance) for pair in zip(prompts, image_seeds, strict=True)]
         images = self._decode(z, output_type)
         self.maybe_free_model_hooks()
         return CXROutput(images=images, records=records)
 
+    @torch.no_grad()
+    def encode(self, images: Sequence[str | Path | Image.Image | np.ndarray]) -> Tensor:
+        """Whitened latents of radiographs: files of any format, PIL images or brightness arrays of 0..1, bright bone.
+
+        Shapes: N images of any size -> [N, C, h, w]. Errors: UserError for what is no radiograph.
+        """
+        pixels = np.stack([model_pixels(image, self.config.resolution) for image in images])[:, None]
+        return self.vae.sample(self.vae.moments(torch.from_numpy(pixels).to(self._execution_device, self.vae.dtype)))
+
     def _denoise(
-        self, prompts: list[str], image_seeds: list[int], steps: int, guidance: float, callback: Callable | None
+        self, batch: dict, image_seeds: list[int], steps: int, guidance: float, callback: Callable | None
     ) -> Tensor:
         device, dtype = self._execution_device, self.unet.dtype
-        condition = self.task({"prompt": prompts})
-        condition = condition if guidance == 1 else condition.cat_null()
+        condition = self.task(batch)
         z = seeds.image_noise(image_seeds, self.vae.latent_shape(self.config.resolution)).to(device, dtype)
-        try:
-            self.scheduler.set_timesteps(steps, device=device)
-        except ValueError as error:
-            raise UserError(f"steps={steps}: {type(self.scheduler).__name__} refuses ({error})") from None
-        z = z * self.scheduler.init_noise_sigma
-        denoiser = Denoiser(self.unet)
-        extra = self._step_arguments(image_seeds)
-        for number, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            x = self.scheduler.scale_model_input(z if guidance == 1 else torch.cat([z, z]), t)
-            output = denoiser(x, t, condition)
-            if guidance != 1:
-                null, given = output.chunk(2)
-                output = null + guidance * (given - null)
-            z = self.scheduler.step(output, t, z, **extra, return_dict=False)[0]
-            if callback is not None:
-                z = callback(self, number, t, {"latents": z}).pop("latents", z)
-        return z
 
-    def _step_arguments(self, image_seeds: list[int]) -> dict:
-        """Samplers that draw noise draw it from each image's own stream."""
-        accepted = self.scheduler.step.__code__.co_varnames[: self.scheduler.step.__code__.co_argcount]
-        if "generator" not in accepted:
-            return {}
-        return {"generator": [seeds.generator("image", seed, "steps") for seed in image_seeds]}
+        def told(number: int, t: Tensor, z: Tensor) -> Tensor:
+            return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)
+
+        denoiser = Denoiser(self.unet)
+        return denoise(
+            denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, progress=self.progress_bar
+        )
 
     def _decode(self, z: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
         if output_type == "latent":
@@ -213,30 +228,7 @@ class CXRPipeline(DiffusionPipeline):
     def task(self) -> torch.nn.Module:
         """The task over this pipeline's present text encoder; the same class that training uses."""
         text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens, self.config.mask_padding)
-        return TASKS[self.config.task](text)
-
-
-def _repeat(prompts: list[str], times: int) -> list[str]:
-    return [prompt for prompt in prompts for _ in range(times)]
-
-
-def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
-    if isinstance(seed, Integral):
-        return [seed + number for number in range(count)]
-    if len(seed) != count:
-        raise UserError(f"seed: {len(seed)} seeds for {count} images; give one an image, or a single first seed")
-    return list(seed)
-
-
-def _check(prompts: list[str], steps: int, guidance: float, output_type: str) -> None:
-    if not prompts:
-        raise UserError("prompt: nothing to draw; give at least one prompt")
-    if steps < 1:
-        raise UserError(f"steps={steps}: at least 1")
-    if guidance < 0:
-        raise UserError(f"guidance={guidance}: at least 0; 1 switches guidance off")
-    if output_type not in ("pil", "np", "latent"):
-        raise UserError(f"output_type={output_type!r}: one of pil, np, latent")
+        return TASKS[self.config.task](text, self.conditioner)
 
 
 def _version() -> str:

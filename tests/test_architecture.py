@@ -17,7 +17,7 @@ STOREYS = (
     ("config", "provenance"),
     ("seeds",),
     ("models", "data", "objectives"),
-    ("tasks", "phantom", "judges"),
+    ("tasks", "phantom", "judges", "sampler", "calls"),
     ("pipeline",),
     ("engine",),
 )

@@ -17,7 +17,8 @@ from gen.config import load_job
 from gen.data.augment import augment
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
-from gen.data.moments import MomentsStore, fingerprint, image_key
+from gen.data.linked import Needs
+from gen.data.moments import MomentsStore, fingerprint
 from gen.data.quarantine import Quarantine
 from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
@@ -26,12 +27,13 @@ from gen.models.loading import load_codec, weights_hash
 from gen.schema import EncodeJob
 
 
-def open_store(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset) -> MomentsStore:
+def open_store(job: EncodeJob, codec: LatentCodec, datasets: list[CXRDataset]) -> MomentsStore:
     """The store of this codec, these images and this augmentation."""
     side = job.data.resolution // codec.downsample_factor
     shape = (job.variants, 2 * codec.config.latent_channels, side, side)
-    mark = fingerprint(weights_hash(job.codec), dataset.keys, shape, job.seed)
-    return MomentsStore.create(job.out, dataset.keys, shape, mark, codec.signature().tolist())
+    keys = [key for dataset in datasets for key in dataset.keys]
+    mark = fingerprint(weights_hash(job.codec), keys, shape, job.seed)
+    return MomentsStore.create(job.out, keys, shape, mark, codec.signature().tolist())
 
 
 def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
@@ -41,20 +43,35 @@ def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_rows(job: EncodeJob, codec: LatentCodec, dataset: CXRDataset, store: MomentsStore, rows: list[int]) -> int:
-    """Encode and store rows; returns how many images were unreadable and left out."""
-    quarantine = Quarantine(job.out / "unreadable.csv", job.data.max_bad_share, len(dataset))
+def encode_images(
+    job: EncodeJob, codec: LatentCodec, datasets: list[CXRDataset], store: MomentsStore, places: list[int]
+) -> int:
+    """Encode and store images by their place in the store; returns how many were unreadable and left out.
+
+    All images of one row are augmented alike, so that pairs stay pairs.
+    """
+    count = len(datasets[0])
+    quarantine = Quarantine(job.out / "unreadable.csv", job.data.max_bad_share, count * len(datasets))
     bad = 0
-    for row in tqdm(rows, desc="encode", unit="image", disable=not processes().is_main_process):
+    for place in tqdm(places, desc="encode", unit="image", disable=not processes().is_main_process):
+        dataset, row = datasets[place // count], place % count
         try:
             images = variants(dataset.image(row), row, job).to(codec.device)
         except UserError as error:
-            quarantine.add(image_key(dataset.records[row]), str(error))
+            quarantine.add(store.meta["keys"][place], str(error))
             bad += 1
             continue
         moments = [codec.moments(part).float().cpu() for part in images.split(job.batch_size)]
-        store.write(row, torch.cat(moments).numpy().astype(np.float16))
+        store.write(place, torch.cat(moments).numpy().astype(np.float16))
     return bad
+
+
+def datasets_of(job: EncodeJob, rows: pd.DataFrame) -> list[CXRDataset]:
+    """The images of every column that is to be encoded. Errors: UserError where a row has none."""
+    for column in job.columns:
+        if column not in rows or (rows[column].fillna("") == "").any():
+            raise UserError(f"{job.data.index}: not every row has an image in column {column!r}; correct columns=")
+    return [CXRDataset(rows, job.data.resolution, needs=Needs(target=column)) for column in job.columns]
 
 
 def main(arguments: list[str]) -> None:
@@ -64,14 +81,15 @@ def main(arguments: list[str]) -> None:
     rows: pd.DataFrame = read_index(job.data.index)
     rows = rows[rows["may_ship"].astype(bool)] if job.data.may_ship_only else rows
     codec = load_codec(job.codec).to(state.device).eval()
-    dataset = CXRDataset(rows, job.data.resolution)
+    datasets = datasets_of(job, rows)
     with state.main_process_first():
-        store = open_store(job, codec, dataset)
+        store = open_store(job, codec, datasets)
     pending = store.pending()
     state.wait_for_everyone()  # before any row is written: every process must divide the same list
-    bad = encode_rows(job, codec, dataset, store, pending[state.process_index :: state.num_processes])
+    bad = encode_images(job, codec, datasets, store, pending[state.process_index :: state.num_processes])
     state.wait_for_everyone()
-    state.print(f"{len(dataset) - len(store.pending())} of {len(dataset)} images in {job.out}")
+    total = len(store.done)
+    state.print(f"{total - len(store.pending())} of {total} images in {job.out}")
     if bad:
         print(f"{bad} images could not be read; {job.out / 'unreadable.csv'} says why", flush=True)
 

@@ -21,13 +21,14 @@ from gen.engine.learner import Learner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
 from gen.errors import exit_on_user_error
-from gen.models.denoiser import Denoiser, build_denoiser
+from gen.models.denoiser import Denoiser, build_denoiser, widened
 from gen.models.loading import load_codec
 from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import LatentJob
 from gen.tasks import TASKS
+from gen.tasks.latents import target_latents, with_link_latents
 
 
 class LatentLearner(Learner):
@@ -37,8 +38,11 @@ class LatentLearner(Learner):
         super().__init__()
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
-        self.dataset = make_dataset(job.data, "train", job.train.seed, job.run)
-        self.held_out = make_dataset(job.data, "val", job.train.seed, job.run)
+        self.kind = TASKS[job.task.name]
+        self.dataset, self.held_out = (
+            make_dataset(job.data, split, job.train.seed, job.run, self.kind.needs, self.kind.rows)
+            for split in ("train", "val")
+        )
         for dataset in (self.dataset, self.held_out):
             if dataset.store is not None:
                 dataset.store.check_codec(self.codec.signature().tolist())
@@ -46,10 +50,17 @@ class LatentLearner(Learner):
         self.trained = nn.ModuleDict(self._new_modules() if job.initialise_from is None else self._loaded_modules())
 
     def _new_modules(self) -> dict[str, nn.Module]:
-        task = TASKS[self.job.task.name](build_text_encoder(self.job.text, self._words()))
+        task = self._task(build_text_encoder(self.job.text, self._words()))
         channels, side, _ = self.codec.latent_shape(self.job.data.resolution)
         denoiser = build_denoiser(self.job.denoiser, channels, side, task.text.width, task.spatial_channels(channels))
         return {"task": task, "denoiser": denoiser}
+
+    def _task(self, text: TextEncoder, conditioner: nn.Module | None = None) -> nn.Module:
+        """The task with its conditioner, a new one where none is given."""
+        if conditioner is None:
+            shape = self.codec.latent_shape(self.job.data.resolution)
+            conditioner = self.kind.new_conditioner(self.job.task, shape, text.width)
+        return self.kind(text, conditioner)
 
     def _words(self) -> PreTrainedTokenizerBase | None:
         """The small encoder's tokenizer: made once a run, from templates and the training rows' own prompts."""
@@ -68,13 +79,14 @@ class LatentLearner(Learner):
         length = min(self.job.text.max_tokens, pipeline.config.max_tokens)
         text = TextEncoder(pipeline.text_encoder, pipeline.tokenizer, length, pipeline.config.mask_padding)
         text.requires_grad_(self.job.text.trainable)
-        return {"task": TASKS[self.job.task.name](text), "denoiser": Denoiser(pipeline.unet.requires_grad_(True))}
+        task = self._task(text, pipeline.conditioner if pipeline.config.task == self.job.task.name else None)
+        unet = widened(pipeline.unet, task.spatial_channels(pipeline.unet.config.out_channels))
+        return {"task": task, "denoiser": Denoiser(unet.requires_grad_(True))}
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
-        moments = batch["moments"].float() if "moments" in batch else self.codec.moments(batch["image"])
-        z0 = self.codec.sample(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
-        condition = self.trained["task"](batch).drop(self.job.task.drop)
+        z0 = target_latents(self.codec, batch)
+        condition = self.trained["task"](with_link_latents(self.codec, batch)).drop(self.job.task.drop)
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:

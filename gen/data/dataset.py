@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gen import seeds
 from gen.data.images import prepare
 from gen.data.index import read_index
+from gen.data.linked import Directory, Linked, Needs, column_key, padded
 from gen.data.moments import MomentsStore, image_key, image_keys
 from gen.data.prompts import prompt_from_row
 from gen.data.quarantine import Quarantine
@@ -31,8 +32,9 @@ class CXRDataset(Dataset):
 
     Indexed by (row, position): the position in the run seeds the sample's prompt wording and augmentation, so
     that samples do not depend on workers or on a restart. Items: `image` [1, H, W] in [-1, 1] or `moments`
-    [2C, h, w], `prompt`, `view`, `sex`, `age`, `findings`, `key`. With a quarantine, an image that cannot
-    be read is put there and the next row stands in for it, in a resumed run as in the first.
+    [2C, h, w], `prompt`, `view`, `sex`, `age`, `findings`, `key`, and what `needs` names (gen.data.linked). `among`
+    are the rows in which linked images are looked up. With a quarantine, an image that cannot be read is put there and
+    the next row stands in for it, in a resumed run as in the first.
     """
 
     def __init__(
@@ -42,27 +44,41 @@ class CXRDataset(Dataset):
         moments: Path | None = None,
         seed: int = 0,
         quarantine: Quarantine | None = None,
+        needs: Needs | None = None,
+        among: pd.DataFrame | None = None,
     ) -> None:
         self.resolution = resolution
         self.seed = seed
         self.quarantine = quarantine
+        self.needs = Needs() if needs is None else needs
+        self.directory = Directory(rows if among is None else among) if self.needs.links else None
         self.store = MomentsStore(Path(moments)) if moments else None
         self.records = Records(rows if self.store is None else self._stored(rows, self.store))
 
     def _stored(self, rows: pd.DataFrame, store: MomentsStore) -> pd.DataFrame:
         """The rows with moments; the others go into quarantine, or all must have them where there is none."""
-        keys = image_keys(rows)
+        wanted = [self._wanted(record) for record in rows.to_dict("records")] if self.directory else None
+        wanted = [[self._named(key)] for key in image_keys(rows)] if wanted is None else wanted
+        every = [key for keys in wanted for key in keys]
         if self.quarantine is None:
-            store.check_holds(keys)
-        missing = set(store.missing(keys))
+            store.check_holds(every)
+        missing = set(store.missing(every))
         for key in sorted(missing):
             self.quarantine.add(key, f"{store.folder}: no moments of {key}; run train/encode.py again")
-        return rows[[key not in missing for key in keys]]
+        return rows[[missing.isdisjoint(keys) for keys in wanted]]
+
+    def _wanted(self, record: dict) -> list[str]:
+        """Names of all images that a sample of this row holds."""
+        links = [linked.key for name in self.needs.links for linked in self.directory.find(record, name)]
+        return [column_key(record, self.needs.target), *links]
+
+    def _named(self, key: str) -> str:
+        return key if self.needs.target == "image" else f"{key}#{self.needs.target}"
 
     @property
     def keys(self) -> list[str]:
         """Names of all images, in the order of the rows."""
-        return image_keys(self.records.columns)
+        return [self._named(key) for key in image_keys(self.records.columns)]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -89,18 +105,28 @@ class CXRDataset(Dataset):
     def _sample(self, row: int, position: int) -> dict:
         rng = random.Random(seeds.mix(self.seed, "sample", position))
         record = self.records[row]
-        sample = {name: record.get(name, "") for name in CONDITION_COLUMNS}
-        sample |= {"key": image_key(record), "prompt": prompt_from_row(record, rng)}
-        if self.store:
-            sample["moments"] = torch.from_numpy(self.store[sample["key"], rng.randrange(self.store.variants)])
-        else:
-            sample["image"] = self._pixels(row)
+        sample = {name: record.get(name, "") for name in (*CONDITION_COLUMNS, *self.needs.columns)}
+        sample |= {"key": column_key(record, self.needs.target), "prompt": prompt_from_row(record, rng)}
+        variant = rng.randrange(self.store.variants) if self.store else 0  # one for all images of a sample
+        kind = "moments" if self.store else "image"
+        sample[kind] = self._tensor(self._target(record), variant)
+        for name, most in self.needs.links.items():
+            images = [self._tensor(linked, variant) for linked in self.directory.find(record, name)[:most]]
+            sample |= padded(name, images, most, sample[kind])
         return sample
 
+    def _target(self, record: dict) -> Linked:
+        column = self.needs.target
+        return Linked(record[column], column_key(record, column), bool(record.get("inverted", False)))
+
+    def _tensor(self, linked: Linked, variant: int) -> torch.Tensor:
+        if self.store:
+            return torch.from_numpy(self.store[linked.key, variant])
+        return torch.from_numpy(prepare(linked.address, self.resolution, inverted=linked.inverted))[None]
+
     def _pixels(self, row: int) -> torch.Tensor:
-        record = self.records[row]
-        pixels = prepare(record["image"], self.resolution, inverted=bool(record.get("inverted", False)))
-        return torch.from_numpy(pixels)[None]
+        target = self._target(self.records[row])
+        return torch.from_numpy(prepare(target.address, self.resolution, inverted=target.inverted))[None]
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):
@@ -153,11 +179,24 @@ def load_rows(config: DataConfig, split: str) -> pd.DataFrame:
     return rows
 
 
-def make_dataset(config: DataConfig, split: str, seed: int, run: Path | None = None) -> CXRDataset:
-    """The samples of one split as a config asks for them; a run's folder gets the list of unreadable ones."""
-    rows = load_rows(config, split)
+def make_dataset(
+    config: DataConfig,
+    split: str,
+    seed: int,
+    run: Path | None = None,
+    needs: Needs | None = None,
+    usable: Callable[[pd.DataFrame, DataConfig], pd.DataFrame] | None = None,
+) -> CXRDataset:
+    """The samples of one split as a config asks for them; a run's folder gets the list of unreadable ones.
+
+    `usable` chooses a task's rows and adds the columns of `needs`. Errors: UserError where it leaves none.
+    """
+    among = load_rows(config, split)
+    rows = among if usable is None else usable(among, config)
+    if rows.empty:
+        raise UserError(f"{config.index}: no row of split {split!r} has what this task needs; see CONTRIBUTING.md")
     quarantine = None if run is None else Quarantine(run / f"unreadable_{split}.csv", config.max_bad_share, len(rows))
-    return CXRDataset(rows, config.resolution, config.moments, seed, quarantine)
+    return CXRDataset(rows, config.resolution, config.moments, seed, quarantine, needs, among)
 
 
 def make_loader(

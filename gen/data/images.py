@@ -46,7 +46,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if for_size is None or image.mode != "L" or "transparency" in image.info:
-                return _brightness(image)
+                return brightness(image)
             image.draft("L", (2 * for_size, 2 * for_size))
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, *BOMBS) as error:
@@ -76,15 +76,27 @@ def prepare(path: str | Path, size: int, inverted: bool = False) -> np.ndarray:
 
     `inverted` marks files stored with dark bone. Shapes: -> [size, size] float32 in -1..1, padding -1.
     """
-    brightness = read_image(path, for_size=size)
+    array = read_image(path, for_size=size)
     if inverted:
-        brightness = (255 if brightness.dtype == np.uint8 else 1) - brightness
-    pixels = shrink(brightness, size)
+        array = (255 if array.dtype == np.uint8 else 1) - array
+    return prepare_array(array, size)
+
+
+def prepare_array(array: np.ndarray, size: int) -> np.ndarray:
+    """Brightness (uint8, or float in 0..1) for a model. Shapes: [H, W] -> [size, size] float32 in -1..1, padding -1."""
+    pixels = shrink(array, size)
     height, width = pixels.shape
     top, left = (size - height) // 2, (size - width) // 2
     square = np.full((size, size), -1, dtype=np.float32)
     square[top : top + height, left : left + width] = to_model(pixels)
     return square
+
+
+def model_pixels(image: str | Path | Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """A file, a PIL image or a brightness array for a model. Shapes: -> [size, size] float32 in -1..1."""
+    if isinstance(image, str | Path):
+        return prepare(image, size)
+    return prepare_array(brightness(image) if isinstance(image, Image.Image) else image, size)
 
 
 def shrink(array: np.ndarray, size: int) -> np.ndarray:
@@ -125,7 +137,8 @@ def _raw(data: bytes, address: str) -> np.ndarray:
     return 1 - np.minimum(values.reshape(RAW_SIDE, RAW_SIDE), 4095).astype(np.float32) / 4095
 
 
-def _brightness(image: Image.Image) -> np.ndarray:
+def brightness(image: Image.Image) -> np.ndarray:
+    """A PIL image as brightness. Shapes: -> [H, W] float32 in 0..1. Errors: ValueError for floating-point images."""
     if image.mode in SIXTEEN_BIT_MODES:
         return np.clip(np.asarray(image).astype(np.float32) / 65535, 0, 1)
     if image.mode == "F":

@@ -25,6 +25,7 @@ from gen.objectives.diffusion import DiffusionObjective
 from gen.objectives.reconstruction import psnr
 from gen.pipeline import CXRPipeline
 from gen.seeds import generator
+from gen.tasks.latents import target_latents, with_link_latents
 
 PICTURED = 6
 COMPONENTS = 32
@@ -51,16 +52,18 @@ def reconstruction_figures(codec: LatentCodec, dataset: CXRDataset, picture: Pat
 def held_out_losses(
     codec: LatentCodec, trained: nn.ModuleDict, objective: DiffusionObjective, dataset: CXRDataset, limit: int = 256
 ) -> dict[str, float]:
-    """Diffusion loss on images that were not trained on, with their own prompts and with other images' prompts.
+    """Diffusion loss on images that were not trained on, with their own condition and with parts of other images'.
 
-    Prompts, times and noise are the same in every run. A model that does not listen to its prompt has two equal losses.
+    Prompts, times and noise are the same in every run. A model that does not heed its prompt has two equal losses;
+    which other parts are exchanged is the task's `control`.
     """
     rows = list(range(min(limit, len(dataset))))
-    prompts = [dataset[row, row]["prompt"] for row in rows]
     order = torch.randperm(len(rows), generator=generator("other prompts")).tolist()
-    others = [prompts[other] for other in order]
     loss = partial(_loss_with, codec, trained, objective, dataset, rows)
-    return {"val_loss": loss(prompts), "val_loss_other_prompts": loss(others)}
+    figures = {"val_loss": loss(rows, ())}
+    for name, exchanged in trained["task"].control.items():
+        figures[f"val_loss_other_{name}"] = loss(order, exchanged)
+    return figures
 
 
 def _loss_with(
@@ -69,16 +72,20 @@ def _loss_with(
     objective: DiffusionObjective,
     dataset: CXRDataset,
     rows: list[int],
-    prompts: list[str],
+    others: list[int],
+    exchanged: tuple[str, ...],
 ) -> float:
+    """Mean loss over rows whose batch keys named in `exchanged` come from other rows."""
     noise = generator("held out")
     total = 0.0
     for first in range(0, len(rows), 32):
         part = rows[first : first + 32]
-        batch = to_device(collate([dataset[row, row] for row in part]), codec.device)
-        batch["prompt"] = prompts[first : first + 32]
-        moments = batch["moments"].float() if "moments" in batch else codec.moments(batch["image"])
-        losses = objective(trained["denoiser"], codec.sample(moments), trained["task"](batch), noise)
+        samples = [dataset[row, row] for row in part]
+        for sample, other in zip(samples, others[first : first + 32], strict=True):
+            sample |= {name: dataset[other, other][name] for name in exchanged}
+        batch = with_link_latents(codec, to_device(collate(samples), codec.device))
+        z0 = target_latents(codec, batch, draw=False)
+        losses = objective(trained["denoiser"], z0, trained["task"](batch), noise)
         total += float(losses["diffusion"]) * len(part)
     return total / len(rows)
 

@@ -8,6 +8,7 @@ import torch
 from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from gen.errors import UserError
 from gen.models.condition import Condition
 from gen.schema import DenoiserConfig, TransformerConfig, UNetConfig
 
@@ -26,17 +27,23 @@ class Denoiser(nn.Module):
         """Channels of the latent that is denoised."""
         return self.backbone.config.out_channels
 
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the backbone is told the guidance scale: a distilled student, one call a step."""
+        return bool(getattr(self.backbone.config, "time_cond_proj_dim", None))
+
     def forward(self, z: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
         """Predict noise, velocity or clean latent, whichever the model was trained for.
 
-        Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w].
+        Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w]. What is embedded
+        is the scale less one, as diffusers' pipelines do it: 0 for the conditional model alone.
         """
         x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
         if isinstance(self.backbone, PixArtTransformer2DModel):
             return self._transformer(x, t, condition)
         embedded = None
         if guidance is not None:
-            embedded = guidance_embedding(guidance, self.backbone.config.time_cond_proj_dim).to(z.dtype)
+            embedded = guidance_embedding(guidance - 1, self.backbone.config.time_cond_proj_dim).to(z.dtype)
         return self.backbone(
             x,
             t,
@@ -56,6 +63,26 @@ class Denoiser(nn.Module):
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
             return_dict=False,
         )[0]
+
+
+def widened(backbone: Backbone, spatial_channels: int) -> Backbone:
+    """The backbone with this many channels beside the latent; new ones start at zero, so nothing changes at first."""
+    channels = backbone.config.out_channels + spatial_channels
+    if backbone.config.in_channels == channels:
+        return backbone
+    if not isinstance(backbone, UNet2DConditionModel):
+        raise UserError("denoiser: only UNets can be given a further input; train a transformer from scratch")
+    if backbone.config.in_channels > channels:
+        raise UserError(f"denoiser: takes {backbone.config.in_channels} channels, this task gives only {channels}")
+    old = backbone.conv_in
+    new = nn.Conv2d(channels, old.out_channels, old.kernel_size, padding=old.padding)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        new.bias.copy_(old.bias)
+    backbone.conv_in = new.to(old.weight)
+    backbone.register_to_config(in_channels=channels)
+    return backbone
 
 
 def guidance_embedding(guidance: Tensor, channels: int) -> Tensor:

@@ -52,13 +52,17 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
         *(LMSDiscreteScheduler, PNDMScheduler, TCDScheduler, UniPCMultistepScheduler),
     )
 }
+# what a task adds to its text encoder, saved beside the denoiser; module -> classes
+CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {}
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},
     "unet": {"diffusers": set(UNETS)},
     "scheduler": {"diffusers": set(SCHEDULERS)},
     "text_encoder": {"transformers": {kind.__name__ for kind in ENCODERS.values()}},
+    "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }
+OPTIONAL = {"conditioner"}
 
 # settings that a model_index.json holds besides, with their types and least values
 SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
@@ -71,6 +75,8 @@ def check_components(folder: Path, index: dict) -> None:
         raise UserError(f"{folder}: pipelines with code of their own are refused (_class_name in model_index.json)")
     for name, libraries in COMPONENTS.items():
         said = index.get(name)
+        if name in OPTIONAL and said in (None, [None, None]):
+            continue
         if not (isinstance(said, list) and len(said) == 2 and all(isinstance(part, str) for part in said)):
             raise UserError(f"{folder}: model_index.json names no class for {name}; fetch the model folder again")
         library, kind = said
@@ -137,7 +143,12 @@ def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
     """The modules of a pipeline that this suite has saved, by the names of its model_index.json."""
     check_components(folder, index)
     text = load_text_encoder(folder, subfolder="text_encoder")
+    module, kind = index.get("conditioner") or (None, None)
+    conditioner = {}
+    if kind is not None:
+        conditioner["conditioner"] = load_component(CONDITIONERS[module][kind], folder / "conditioner", dtype)
     return {
+        **conditioner,
         "vae": load_codec(folder / "vae", dtype),
         "text_encoder": text.model.to(dtype),
         "tokenizer": text.tokenizer,

@@ -1,11 +1,15 @@
 """Tasks: how a batch becomes a condition, the one thing in which the tasks differ.
 
-A task is an `nn.Module` with
-- `columns`: the batch keys it reads besides the target's moments,
+A task is an `nn.Module` made of a text encoder and its own `conditioner` (None, or a module of gen.models that is saved
+beside the denoiser), with
+- `needs`: what it reads of an index row besides the prompt (gen.data.linked.Needs),
+- `control`: batch keys that the validation exchanges between samples, to see whether the model heeds them,
+- `rows(rows, config)`: the index rows that it can use, with the columns it needs added,
+- `new_conditioner(config, latent_shape, width)`: the conditioner of a model to be trained, or None,
 - `spatial_channels(latent_channels)`: channels concatenated to the noisy latent,
-- `forward(batch) -> Condition`: used unchanged by training and by sampling.
+- `forward(batch) -> Condition`: used unchanged by training and by sampling; linked images come as latents.
 
-To add one: a file here, a line in `TASKS`, its name in `gen.schema.TaskConfig`, a YAML, a row in tests/tasks.
+To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a YAML, a row in tests/tasks.
 """
 
 from gen.tasks.text import TextTask

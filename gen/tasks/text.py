@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import pandas as pd
 from torch import Tensor, nn
 
+from gen.data.linked import Needs
 from gen.models.condition import Condition
 from gen.models.text import TextEncoder
+from gen.schema import DataConfig, TaskConfig
 
 
 class TextTask(nn.Module):
-    """Condition on a prompt; the null is the empty prompt."""
+    """Condition on a prompt; the null is the empty prompt. The other tasks are this one and more."""
 
-    columns = ("prompt",)
+    needs = Needs()
+    control: ClassVar[dict[str, tuple[str, ...]]] = {"prompts": ("prompt",)}
 
-    def __init__(self, text: TextEncoder) -> None:
+    def __init__(self, text: TextEncoder, conditioner: nn.Module | None = None) -> None:
         super().__init__()
         self.text = text
+        self.conditioner = conditioner
+
+    @staticmethod
+    def rows(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+        """Every row can be drawn."""
+        return rows
+
+    @staticmethod
+    def new_conditioner(config: TaskConfig, latent_shape: tuple[int, int, int], width: int) -> nn.Module | None:
+        """Prompts need nothing but their encoder."""
+        return None
 
     @staticmethod
     def spatial_channels(latent_channels: int) -> int:

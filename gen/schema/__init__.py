@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from gen.schema.base import Strict
+from gen.schema.tasks import TaskConfig
 
 
 class DataConfig(Strict):
@@ -105,13 +104,6 @@ class TransformerConfig(Strict):
 
 
 DenoiserConfig = Annotated[UNetConfig | TransformerConfig, Field(discriminator="kind")]
-
-
-class TaskConfig(Strict):
-    """Which task, and how its condition is dropped for guidance."""
-
-    name: Literal["text"] = "text"
-    drop: float = Field(0.1, ge=0, le=1, description="probability that a sample's condition is replaced by the null")
 
 
 class DiffusionConfig(Strict):
@@ -215,5 +207,6 @@ class EncodeJob(Strict):
     codec: Path = Field(description="folder of a trained codec")
     out: Path = Field(description="folder of the moments store")
     variants: int = Field(1, ge=1, description="variant 0 is the plain image, the others are augmented")
+    columns: tuple[str, ...] = Field(("image",), description="index columns of images, such as image, soft")
     batch_size: int = Field(8, gt=0)
     seed: int = Field(0, description="of the augmentations")

@@ -1,0 +1,34 @@
+"""Checks that every call shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+from gen.errors import UserError
+
+
+def repeated(prompts: list[str], times: int) -> list[str]:
+    """Each prompt so many times."""
+    return [prompt for prompt in prompts for _ in range(times)]
+
+
+def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
+    """One seed an image; a single one counts on. Errors: UserError for another number of seeds than images."""
+    if isinstance(seed, Integral):
+        return [seed + number for number in range(count)]
+    if len(seed) != count:
+        raise UserError(f"seed: {len(seed)} seeds for {count} images; give one an image, or a single first seed")
+    return list(seed)
+
+
+def check_drawing(prompts: list[str], steps: int, guidance: float, output_type: str) -> None:
+    """Raise UserError for numbers with which nothing can be drawn."""
+    if not prompts:
+        raise UserError("prompt: nothing to draw; give at least one prompt")
+    if steps < 1:
+        raise UserError(f"steps={steps}: at least 1")
+    if guidance < 0:
+        raise UserError(f"guidance={guidance}: at least 0; 1 switches guidance off")
+    if output_type not in ("pil", "np", "latent"):
+        raise UserError(f"output_type={output_type!r}: one of pil, np, latent")

@@ -1,0 +1,76 @@
+"""The denoising loop of every task: noise and a condition in, latents out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from gen import seeds
+from gen.errors import UserError
+from gen.models.condition import Condition
+from gen.models.denoiser import Denoiser
+
+Callback = Callable[[int, Tensor, Tensor], Tensor]  # number of the step, its time, latents -> latents to go on with
+
+
+def denoise(
+    denoiser: Denoiser,
+    scheduler: SchedulerMixin,
+    condition: Condition,
+    z: Tensor,
+    steps: int,
+    guidance: float,
+    image_seeds: list[int],
+    callback: Callback | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Tensor:
+    """Latents from unit noise z, each image with a stream of its own for whatever noise the scheduler draws.
+
+    A distilled student is told the guidance and called once a step; any other model is called once at guidance 1, and
+    otherwise on null and condition in one batch (Ho and Salimans, arXiv 2207.12598). Times stay on the host, where the
+    schedulers keep their tables, so that nothing in the loop waits for the device.
+    Shapes: z [B, C, h, w] -> [B, C, h, w]. Errors: UserError for a number of steps that the scheduler refuses.
+    """
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise UserError(f"steps={steps}: {type(scheduler).__name__} refuses ({error})") from None
+    predict = _predictor(denoiser, condition, z, guidance)
+    extra = _step_arguments(scheduler, image_seeds)
+    z = z * scheduler.init_noise_sigma
+    times = zip(scheduler.timesteps, scheduler.timesteps.to(z.device), strict=True)
+    for number, (t, time) in enumerate(progress(list(times))):
+        output = predict(scheduler.scale_model_input(z, t), time)
+        z = scheduler.step(output, t, z, **extra, return_dict=False)[0]
+        if callback is not None:
+            z = callback(number, t, z)
+    return z
+
+
+def _predictor(
+    denoiser: Denoiser, condition: Condition, z: Tensor, guidance: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The guided denoiser as a function of latents and time; all that the steps share is made here, once."""
+    if denoiser.embeds_guidance:
+        scales = torch.full((len(z),), float(guidance), device=z.device)
+        return lambda x, t: denoiser(x, t, condition, scales)
+    if guidance == 1:
+        return lambda x, t: denoiser(x, t, condition)
+    both = condition.cat_null()
+
+    def guided(x: Tensor, t: Tensor) -> Tensor:
+        null, given = denoiser(torch.cat([x, x]), t, both).chunk(2)
+        return null + guidance * (given - null)
+
+    return guided
+
+
+def _step_arguments(scheduler: SchedulerMixin, image_seeds: list[int]) -> dict:
+    """Samplers that draw noise draw it from each image's own stream."""
+    accepted = scheduler.step.__code__.co_varnames[: scheduler.step.__code__.co_argcount]
+    if "generator" not in accepted:
+        return {}
+    return {"generator": [seeds.generator("image", seed, "steps") for seed in image_seeds]}

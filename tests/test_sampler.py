@@ -1,0 +1,82 @@
+"""The denoising loop: distilled students are called once a step, with their guidance; callbacks and refusals."""
+
+import pytest
+import torch
+from diffusers import LCMScheduler
+
+from gen import seeds
+from gen.errors import UserError
+from gen.models.condition import Condition
+from gen.models.denoiser import build_denoiser
+from gen.objectives.schedule import build_scheduler
+from gen.sampler import denoise
+from gen.schema import DiffusionConfig, UNetConfig
+
+SHAPE = (4, 8, 8)
+SCHEDULE = DiffusionConfig(prediction="v_prediction", schedule="scaled_linear", zero_terminal_snr=True)
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    unet = UNetConfig(
+        block_out_channels=(64, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16,
+        guidance_channels=16,
+    )  # fmt: skip
+    denoiser = build_denoiser(unet, 4, 8, 16).eval()
+    torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.1)
+    torch.nn.init.normal_(denoiser.backbone.time_embedding.cond_proj.weight, std=1.0)
+    return denoiser
+
+
+def condition(rows):
+    torch.manual_seed(1)
+    tokens, mask = torch.randn(rows, 5, 16), torch.ones(rows, 5, dtype=torch.bool)
+    return Condition(tokens=tokens, mask=mask, null_tokens=torch.zeros_like(tokens), null_mask=mask)
+
+
+@torch.no_grad()
+def draw(denoiser, steps=4, guidance=2.0, rows=1, **options):
+    scheduler = LCMScheduler.from_config(build_scheduler(SCHEDULE).config)
+    z = seeds.image_noise(list(range(rows)), SHAPE)
+    return denoise(denoiser, scheduler, condition(rows), z, steps, guidance, list(range(rows)), **options)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_a_student_is_called_once_a_step_on_one_row_an_image(student, steps):
+    rows = []
+    handle = student.backbone.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
+    drawn = draw(student, steps, rows=3)
+    handle.remove()
+    assert rows == [3] * steps
+    assert drawn.shape == (3, *SHAPE) and torch.isfinite(drawn).all()
+    torch.testing.assert_close(draw(student, steps)[0], drawn[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_student_is_told_its_guidance(student):
+    plain, strong = draw(student, guidance=1.0), draw(student, guidance=3.0)
+    assert (plain - strong).abs().max() > 1e-4
+
+
+def test_one_step_is_the_denoiser_at_pure_noise(student):
+    """v-prediction at zero signal: z_0 = -v (c_skip of t = 999 is 2.5e-9, c_out is 1)."""
+    time, scale = torch.tensor([999]), torch.tensor([2.0])
+    with torch.no_grad():
+        v = student(seeds.image_noise([0], SHAPE), time, condition(1), scale)
+    torch.testing.assert_close(draw(student, steps=1), -v, atol=1e-5, rtol=1e-4)
+
+
+def test_a_callback_sees_every_step_and_may_change_the_latents(student):
+    seen = []
+
+    def callback(number, t, z):
+        seen.append((number, int(t)))
+        return z * 0 if number == 3 else z
+
+    assert draw(student, callback=callback).abs().max() == 0
+    assert seen == [(0, 999), (1, 759), (2, 499), (3, 259)]
+
+
+def test_more_steps_than_the_scheduler_has_are_refused(student):
+    with pytest.raises(UserError, match="steps=51: LCMScheduler refuses"):
+        draw(student, steps=51)
