@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PARTS = ("report", "fidelity", "alignment", "privacy", "fairness")
 LARGEST = 64 * 2**20  # bytes of a page
 LINES = 12  # of progress, shown
+COMMAND = "from gen.eval.cli import main; main()"  # cxr-eval, wherever its script lies
 
 
 class ReportTab:
@@ -66,7 +67,7 @@ class ReportTab:
             raise UserError("give the index of real radiographs and the folder of the synthetic set")
         out, lines = self.session.new_folder("report"), [f"cxr-eval {part} ..."]
         yield lines[0], gr.skip(), gr.skip()
-        command = [sys.executable, "-m", "gen.eval.cli", part, "--real", real.strip(), "--synthetic", made.strip()]
+        command = [sys.executable, "-c", COMMAND, part, "--real", real.strip(), "--synthetic", made.strip()]
         with subprocess.Popen(
             [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process:
@@ -74,8 +75,9 @@ class ReportTab:
                 for line in process.stdout or ():
                     lines.append(line.rstrip())
                     yield "\n".join(lines[-LINES:]), gr.skip(), gr.skip()
-            finally:
-                process.terminate()  # where a visitor has left
+            except GeneratorExit:  # the visitor has left
+                process.terminate()
+                raise
         if process.returncode:
             raise UserError(lines[-1].removeprefix("error: "))
         yield show_page(str(out / "report.html"))

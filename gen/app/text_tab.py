@@ -23,6 +23,7 @@ CHIPS += ("Atelectasis", "Pneumothorax", "Mass", "Nodule", "Support Devices")
 ANY = "any"  # whatever the prompt says
 VIEWS = (ANY, "PA", "AP", "AP SUPINE", "LATERAL")
 SEXES = ((ANY, ""), ("woman", "F"), ("man", "M"))
+OPENING = "Chest radiograph with "
 MOST_IMAGES, MOST_STEPS, LARGEST_GUIDANCE = 4, 50, 10
 
 
@@ -121,7 +122,9 @@ class TextTab:
 
 
 def _in_words(chips: list[str]) -> str:
-    """The canonical sentence of the chosen findings."""
+    """The chosen findings as a sentence: "Cardiomegaly and a pleural effusion." """
     from gen.data.prompts import prompt_from_row
 
-    return prompt_from_row({"findings": ";".join(chips)}) if chips else ""
+    said = prompt_from_row({"findings": ";".join(chips)}) if chips else ""
+    words = said.removeprefix(OPENING)
+    return words[:1].upper() + words[1:]

@@ -101,6 +101,17 @@ class Browser:
         node = self.send("DOM.querySelector", nodeId=root, selector=f"{selector} input[type=file]")["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
+    def download(self, selector: str, folder: Path) -> Path:
+        """Click and take what is saved."""
+        self.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        before = set(folder.iterdir())
+        self.click(selector)
+        end = time.monotonic() + 60
+        while not (new := [p for p in folder.iterdir() if p not in before and p.suffix in (".png", ".dcm", ".zip")]):
+            assert time.monotonic() < end, f"{selector}: nothing was saved"
+            time.sleep(0.1)
+        return new[0]
+
     def size(self, width: int, height: int, mobile: bool = False) -> None:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.send("Emulation.setDeviceMetricsOverride", **screen)
