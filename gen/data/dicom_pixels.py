@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from gen.errors import UserError
 
@@ -14,17 +17,20 @@ if TYPE_CHECKING:
 
 # pydicom asks its plugins by the alphabet, GDCM first, which takes half as long again and more
 FASTEST = {
-    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG_BASELINE
     "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS, lossless and near-lossless
     "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000, lossless and not
     "1.2.840.10008.1.2.4.91": "pylibjpeg",
 }
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 
 
-def stored_values(dataset: Dataset, path: str) -> np.ndarray:
+def stored_values(dataset: Dataset, path: str, for_size: int | None = None) -> np.ndarray:
     """Pixels as they are stored, before any table. Shapes: -> [H, W], or [H, W, 3] in colour.
+
+    With `for_size` a grey baseline JPEG may come as a fraction of its size, each side at least twice that one.
 
     Errors: UserError for a missing or unknown transfer syntax and for pixels that no decoder can read.
     """
@@ -38,7 +44,7 @@ def stored_values(dataset: Dataset, path: str) -> np.ndarray:
             raise NotImplementedError
         if syntax == JPEG_EXTENDED and int(dataset.BitsStored) > 8:
             return _twelve_bit(dataset)
-        return _decoded(dataset, syntax)
+        return _decoded(dataset, syntax, for_size)
     except NotImplementedError:
         raise UserError(
             f"{path}: no decoder for {syntax.name}; pip install cxr-gen[dicom], or export it uncompressed"
@@ -48,9 +54,13 @@ def stored_values(dataset: Dataset, path: str) -> np.ndarray:
         raise UserError(f"{path}: cannot decode the pixel data ({reason}); export it again") from None
 
 
-def _decoded(dataset: Dataset, syntax: UID) -> np.ndarray:
+def _decoded(dataset: Dataset, syntax: UID, for_size: int | None) -> np.ndarray:
     """By the fastest decoder of the syntax, or by whichever else can where that one cannot."""
     from pydicom.pixels.decoders.base import get_decoder
+
+    if for_size and syntax == JPEG_BASELINE:
+        with suppress(Exception):  # Pillow raises its own types
+            return _reduced(dataset, for_size)
 
     fastest = FASTEST.get(str(syntax), "")
     if fastest and fastest in get_decoder(syntax).available_plugins:
@@ -60,6 +70,17 @@ def _decoded(dataset: Dataset, syntax: UID) -> np.ndarray:
         except Exception:  # each decoder plugin raises its own types
             dataset.pixel_array_options(decoding_plugin="")
     return dataset.pixel_array
+
+
+def _reduced(dataset: Dataset, size: int) -> np.ndarray:
+    """A JPEG at a half, a quarter or an eighth of its size: its decoder leaves out the fine frequencies."""
+    from pydicom.encaps import generate_frames
+
+    with Image.open(io.BytesIO(next(generate_frames(dataset.PixelData, number_of_frames=1)))) as image:
+        if image.mode != "L" or image.size != (int(dataset.Columns), int(dataset.Rows)):
+            raise ValueError("its JPEG has another size or other colours than its header says")
+        image.draft("L", (2 * size, 2 * size))
+        return np.asarray(image)
 
 
 def _twelve_bit(dataset: Dataset) -> np.ndarray:

@@ -40,7 +40,7 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
     if suffix in DICOM_SUFFIXES:
         from gen.data.dicom import decode_dicom
 
-        return decode_dicom(data, address, keep_bytes=for_size is not None)
+        return decode_dicom(data, address, for_size)
     if suffix == RAW_SUFFIX:
         return _raw(data, address)
     try:

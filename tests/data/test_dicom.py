@@ -6,7 +6,7 @@ import pytest
 
 from gen.data.dicom import read_dicom
 from gen.data.dicom_writing import LEFT_EMPTY, WRITTEN_TAGS, write_synthetic_dicom
-from gen.data.images import prepare, read_image
+from gen.data.images import prepare, prepare_array, read_image
 from gen.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")
@@ -321,3 +321,28 @@ def test_eight_bits_stay_bytes_for_a_model(tmp_path):
     assert stored.dtype == np.uint8
     np.testing.assert_allclose(stored / 255, read_dicom(path), atol=0.5 / 255 + 1e-6)
     assert read_image(write(tmp_path, RAMP, 12), for_size=16).dtype == np.float32
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("window", "reduced"), [((), True), ((128, 256), True), ((90, 60), False)])
+def test_a_jpeg_is_decoded_small_where_its_grey_scale_is_straight(tmp_path, photometric, window, reduced):
+    import io
+
+    from PIL import Image
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    y, x = np.mgrid[:640, :512]
+    pixels = (120 + 80 * np.sin(x / 60) * np.cos(y / 90)).astype(np.uint8)
+    elements = dict(zip(("WindowCenter", "WindowWidth"), window, strict=False))
+    dataset = header(pixels, 8, photometric, **elements)
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=95)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData, dataset["PixelData"].VR = encapsulate([jpeg.getvalue()]), "OB"
+    path = tmp_path / "film.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    assert read_image(path).shape == (640, 512)
+    assert read_image(path, for_size=64).shape == ((160, 128) if reduced else (640, 512))
+    whole = prepare_array(read_image(path), 64)
+    assert np.abs(prepare(path, 64) - whole).max() < 3 / 127.5

@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import LatentConsistencyModelPipeline
 
+from gen.errors import UserError
 from gen.models.condition import Condition
-from gen.models.denoiser import build_denoiser, guidance_embedding
+from gen.models.denoiser import build_denoiser, guidance_embedding, widened
 from gen.schema import TransformerConfig, UNetConfig
 
 CONFIGS = {
@@ -140,3 +141,24 @@ def test_gradient_checkpointing_keeps_the_gradients(kind):
     for name, gradient in gradients[0].items():
         assert gradient is not None, name
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-7)
+
+
+@torch.no_grad()
+def test_further_channels_change_nothing_at_first():
+    model = denoiser("unet")
+    z, plain = inputs()
+    before = model(z, TIMES, plain)
+    model.backbone = widened(model.backbone, 3)
+    _, condition = inputs(spatial=3)
+    torch.testing.assert_close(model(z, TIMES, condition), before)
+    assert model.backbone.config.in_channels == 7 and model.latent_channels == 4
+    model.backbone.conv_in.weight[:, 4:].fill_(0.1)
+    assert not torch.allclose(model(z, TIMES, condition), before)
+    assert widened(model.backbone, 3) is model.backbone
+
+
+def test_what_cannot_be_widened_is_said():
+    with pytest.raises(UserError, match="only UNets"):
+        widened(denoiser("transformer").backbone, 3)
+    with pytest.raises(UserError, match="takes 7 channels, this task gives only 5"):
+        widened(denoiser("unet", spatial=3).backbone, 1)

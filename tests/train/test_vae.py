@@ -92,6 +92,20 @@ def test_moments_are_those_of_the_codec(world, tmp_path, images):
     assert store.pending() == [] and store.variants == 2
 
 
+@torch.no_grad()
+def test_pairs_are_augmented_alike(world, tmp_path, capsys):
+    table = read_index(world / "index.csv")
+    write_index(table.assign(soft=table["image"]), tmp_path / "index.csv")
+    arguments = [world, world / "codec", tmp_path / "store", f"data.index={tmp_path / 'index.csv'}"]
+    store = run_encode(*arguments, "columns=[image,soft]")
+    keys = CXRDataset(table, 64).keys
+    assert store.pending() == [] and len(store.done) == 2 * len(keys)
+    assert all(np.array_equal(store[key, variant], store[f"{key}#soft", variant]) for key in keys for variant in (0, 1))
+    with pytest.raises(SystemExit) as end:
+        run_encode(*arguments[:2], tmp_path / "bone", arguments[3], "columns=[bone]")
+    assert end.value.code == 2 and "not every row has an image in column 'bone'" in capsys.readouterr().err
+
+
 def test_encoding_goes_on_where_it_was_killed_and_keeps_what_is_there(world, tmp_path):
     whole = run_encode(world, world / "codec", tmp_path / "whole")
     store = run_encode(world, world / "codec", tmp_path / "store")

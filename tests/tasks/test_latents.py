@@ -1,0 +1,30 @@
+"""Batches as latents: links clean and zero where there is none, targets from their posterior."""
+
+import torch
+
+from gen.models.codec import LatentCodec
+from gen.tasks.latents import target_latents, with_link_latents
+
+
+@torch.no_grad()
+def test_pixels_and_moments_give_the_same_latents():
+    torch.manual_seed(0)
+    codec = LatentCodec(latent_channels=8, block_out_channels=(8, 8, 16), layers_per_block=(1, 1, 1), unfold=2).eval()
+    images, mask = torch.rand(3, 2, 1, 16, 16) * 2 - 1, torch.tensor([[True, True], [True, False], [False, False]])
+    moments = codec.moments(images.flatten(0, 1)).unflatten(0, (3, 2))
+    pixels = with_link_latents(codec, {"link_prior": images, "link_prior_mask": mask, "prompt": ["", "", ""]})
+    cached = with_link_latents(codec, {"link_prior": moments, "link_prior_mask": mask, "prompt": ["", "", ""]})
+    torch.testing.assert_close(pixels["link_prior"], cached["link_prior"])
+    assert pixels["link_prior"].shape == (3, 2, *codec.latent_shape(16)) and pixels["prompt"] == ["", "", ""]
+    torch.testing.assert_close(pixels["link_prior"][0, 1], codec.sample(codec.moments(images[0, 1:]))[0])
+    assert not pixels["link_prior"][~mask].any()
+
+
+@torch.no_grad()
+def test_targets_are_drawn_or_the_mean():
+    torch.manual_seed(0)
+    codec = LatentCodec(latent_channels=4, block_out_channels=(8, 16), layers_per_block=(1, 1)).eval()
+    batch = {"image": torch.rand(2, 1, 8, 8) * 2 - 1}
+    mean = target_latents(codec, batch, draw=False)
+    torch.testing.assert_close(mean, target_latents(codec, {"moments": codec.moments(batch["image"])}, draw=False))
+    assert not torch.equal(target_latents(codec, batch), target_latents(codec, batch))
