@@ -13,5 +13,6 @@ To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a 
 """
 
 from gen.tasks.text import TextTask
+from gen.tasks.view import ViewTask
 
-TASKS = {"text": TextTask}
+TASKS = {"text": TextTask, "view": ViewTask}
