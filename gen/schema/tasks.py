@@ -32,4 +32,10 @@ class ViewTaskConfig(AnyTaskConfig):
     hidden: int = Field(64, gt=0, description="channels of the first layer over context images")
 
 
-TaskConfig = Annotated[TextTaskConfig | ViewTaskConfig, Field(discriminator="name")]
+class InpaintTaskConfig(AnyTaskConfig):
+    """A prompt and the surroundings of what is to be drawn."""
+
+    name: Literal["inpaint"] = "inpaint"
+
+
+TaskConfig = Annotated[TextTaskConfig | ViewTaskConfig | InpaintTaskConfig, Field(discriminator="name")]

@@ -27,7 +27,7 @@ class ViewTask(TextTask):
     control: ClassVar = {"prompts": ("prompt",), "contexts": CONTEXT}
 
     @staticmethod
-    def rows(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+    def rows(rows: pd.DataFrame, config: DataConfig | None = None) -> pd.DataFrame:
         """Every row, with the other images of its study as context."""
         unknown = {"view": "UNKNOWN", "angle": float("nan")}
         rows = rows.assign(**{name: value for name, value in unknown.items() if name not in rows})
