@@ -41,6 +41,7 @@ from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
+from gen.models.views import ViewEncoder
 
 Model = TypeVar("Model", bound=ModelMixin)
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
@@ -55,7 +56,7 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
     )
 }
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
-CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {}
+CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {"gen.models.views": {"ViewEncoder": ViewEncoder}}
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},
