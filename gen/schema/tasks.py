@@ -21,4 +21,14 @@ class TextTaskConfig(AnyTaskConfig):
     name: Literal["text"] = "text"
 
 
-TaskConfig = Annotated[TextTaskConfig, Field()]
+class BoneTaskConfig(AnyTaskConfig):
+    """A radiograph to its soft-tissue image."""
+
+    name: Literal["bone"] = "bone"
+    drop: float = Field(0.0, ge=0, le=0, description="the radiograph is never left out")
+    residual: float | None = Field(
+        None, gt=0, description="draw soft-tissue less radiograph in this unit of whitened latents; None draws the image"
+    )
+
+
+TaskConfig = Annotated[TextTaskConfig | BoneTaskConfig, Field(discriminator="name")]
