@@ -189,7 +189,7 @@ def stored_images(folder: Path) -> CXRDataset:
 
 
 def training_step() -> Iterator[Row]:
-    """A step on stored moments against diffusers' text-to-image example, whose codec and text encoder run every step."""
+    """A step on stored moments against diffusers' text-to-image example, where codec and text encoder run too."""
     settings = job()
     with tempfile.TemporaryDirectory() as folder:
         learner = Stored(settings, stored_images(Path(folder) / "moments"))
