@@ -21,14 +21,14 @@ JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}
 LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)"
 EVALUATE = r"# cxr-eval (\w+) .*--config (\S+)"
-RECIPES = sorted(CONFIGS.glob("*.yaml"))
+RECIPES = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("reference/*.yaml")])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_valid_and_opens_with_its_command(path):
     command = re.match(LAUNCH, path.read_text()) or re.match(EVALUATE, path.read_text())
     assert command, f"{path}: open with the command that runs it"
-    assert command[2] == f"configs/{path.name}"
+    assert command[2] == f"configs/{path.relative_to(CONFIGS).as_posix()}"
     load_config(JOBS[command[1]], path)
     assert len(path.read_text().splitlines()) <= 60
 

@@ -19,7 +19,9 @@ def phantom(
     n: Annotated[int, typer.Option(help="number of images")] = 100,
     seed: Annotated[int, typer.Option(help="the data set's seed: the same seed, the same bits")] = 0,
     size: Annotated[int, typer.Option(help="side of the images in pixels, a multiple of 8")] = 256,
-    views: Annotated[str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, with commas")] = "PA",
+    views: Annotated[
+        str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, OBLIQUE, with commas")
+    ] = "PA",
     followed: Annotated[float, typer.Option(help="share of patients with follow-ups after 24 and 72 hours")] = 0.15,
     workers: Annotated[int, typer.Option(help="processes")] = 1,
 ) -> None:
@@ -82,6 +84,30 @@ def phantom_sheet(
     with replacing(out) as temporary:
         Image.fromarray(np.round(sheet * 255).astype(np.uint8)).save(temporary, format="PNG", optimize=True)
     typer.echo(f"wrote {out}")
+
+
+@app.command("vary-pairs")
+def vary_pairs(
+    index: Annotated[Path, typer.Argument(help="index with soft-tissue images (column soft), such as a phantom set's")],
+    out: Annotated[Path, typer.Option(help="folder of the new set; run the same command again to go on")],
+    like: Annotated[
+        Path | None, typer.Option(help="index of real radiographs whose grey levels are taken over")
+    ] = None,
+    times: Annotated[int, typer.Option(help="looks of every pair")] = 2,
+    seed: Annotated[int, typer.Option(help="of the looks")] = 0,
+) -> None:
+    """Show training pairs in other looks (contrast, sharpness, noise, grey levels, bone): from phantoms to patients.
+
+    Pairs of the splits val and test stay as they are. Real radiographs lend their grey levels from their split train.
+    """
+    from gen.data.index import write_index
+    from gen.data.pairs import vary_index
+
+    if times < 1:
+        raise UserError(f"--times {times}: at least one")
+    table = vary_index(index, out, like, times, seed)
+    write_index(table, out / "index.parquet")
+    typer.echo(f"{len(table)} pairs; wrote {out / 'index.parquet'}")
 
 
 def main() -> None:
