@@ -34,6 +34,7 @@ class SynthesisRecord:
     sex: str = ""
     age: float | None = None
     findings: str = ""
+    given: str = ""  # what it was drawn from besides the prompt
     version: str = ""
     synthetic: bool = True
     notice: str = NOTICE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gen.errors import UserError
 
+from .given import Given, draw_given
 from .writers import Picture
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ class Painter:
     padded: bool
     notes: list[str] = field(default_factory=list)  # what went on that a user should hear of
 
-    def paint(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
-        """Draw images, `size` at once; the size is halved for good when a batch does not fit into memory.
+    def paint(self, prompts: Sequence[str], seeds: Sequence[int], given: Sequence[Given] = ()) -> list[Picture]:
+        """Draw images, `size` at once, each from what is given besides its prompt.
 
+        The size is halved for good when a batch does not fit into memory.
         Errors: UserError when not even one image fits.
         """
         from torch import OutOfMemoryError
@@ -85,21 +87,19 @@ class Painter:
         while len(pictures) < len(prompts):
             chunk = slice(len(pictures), len(pictures) + self.size)
             try:
-                pictures += self._batch(prompts[chunk], seeds[chunk])
+                pictures += self._batch(prompts[chunk], seeds[chunk], given[chunk])
             except OutOfMemoryError as error:
                 self._halve(str(error).splitlines()[0])
         return pictures
 
-    def _batch(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
+    def _batch(self, prompts: Sequence[str], seeds: Sequence[int], given: Sequence[Given]) -> list[Picture]:
         filling = self._filled() - len(prompts) if self.padded else 0
-        drawn = self.pipeline(
-            [*prompts, *prompts[-1:] * filling],
-            seed=[*seeds, *seeds[-1:] * filling],
-            steps=int(self.settings["steps"]),
-            guidance=float(self.settings["guidance"]),
-            output_type="np",
-            progress=False,
-        )
+        texts, numbers, filled = ([*part, *part[-1:] * filling] for part in (prompts, seeds, given))
+        settings = {"steps": int(self.settings["steps"]), "guidance": float(self.settings["guidance"])}
+        if any(filled):
+            drawn = draw_given(self.pipeline, texts, numbers, filled, **settings)
+        else:
+            drawn = self.pipeline(texts, seed=numbers, output_type="np", progress=False, **settings)
         pairs = zip(drawn.images, drawn.records, strict=True)
         return [Picture(pixels, record) for _, (pixels, record) in zip(prompts, pairs, strict=False)]
 

@@ -8,6 +8,7 @@ import pytest
 from gen.config import load_config
 from gen.engine.classification import ClassifierJob
 from gen.engine.contrastive import ContrastiveJob
+from gen.engine.distillation import DistillationJob
 from gen.engine.segmentation import SegmenterJob
 from gen.eval.utility_plan import UtilityConfig
 from gen.models.codec import LatentCodec
@@ -16,6 +17,7 @@ from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 CONFIGS = Path(__file__).parent.parent / "configs"
 JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
 JOBS |= {"classifier.py": ClassifierJob, "segmenter.py": SegmenterJob, "contrastive.py": ContrastiveJob}
+JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}
 LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)"
 EVALUATE = r"# cxr-eval (\w+) .*--config (\S+)"

@@ -12,6 +12,8 @@ beside the denoiser), with
 To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a YAML, a row in tests/tasks.
 """
 
+from gen.tasks.inpaint import InpaintTask
 from gen.tasks.text import TextTask
+from gen.tasks.view import ViewTask
 
-TASKS = {"text": TextTask}
+TASKS = {"text": TextTask, "view": ViewTask, "inpaint": InpaintTask}
