@@ -16,12 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from gen import seeds
+from gen.calls.bone import SoftImage, suppress_bones
 from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
 from gen.calls.view import Given, Source, draw_views
-from gen.data.images import model_pixels
+from gen.data.images import as_brightness, model_pixels
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
@@ -223,6 +224,17 @@ class CXRPipeline(DiffusionPipeline):
         """
         pixels = np.stack([model_pixels(image, self.config.resolution) for image in images])[:, None]
         return self.vae.sample(self.vae.moments(torch.from_numpy(pixels).to(self._execution_device, self.vae.dtype)))
+
+    def suppress_bones(
+        self,
+        image: str | Path | Image.Image | np.ndarray,
+        steps: int | None = None,
+        seed: int = 0,
+        draws: int = 1,
+        anyway: bool = False,
+    ) -> SoftImage:
+        """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone.suppress_bones."""
+        return suppress_bones(self, [as_brightness(image)], steps, seed, draws, anyway)[0]
 
     def _denoise(
         self, batch: dict, image_seeds: list[int], steps: int, guidance: float, callback: Callable | None

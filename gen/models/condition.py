@@ -50,6 +50,10 @@ class Condition:
             }
         )
 
+    def scaled(self, amplitude: Tensor) -> Condition:
+        """With the concatenated maps multiplied by an amplitude a sample. Shapes: [B, 1, 1, 1]."""
+        return self if self.spatial is None else replace(self, spatial=amplitude * self.spatial)
+
     def _select(self, keep: Tensor) -> Condition:
         spatial = self.spatial
         if spatial is not None and self.null_spatial is not None:

@@ -120,6 +120,9 @@ class DiffusionConfig(Strict):
     zero_terminal_snr: bool = Field(False, description="rescale the schedule to zero signal at T (arXiv 2305.08891)")
     min_snr_gamma: float | None = Field(None, description="min-SNR loss weighting (arXiv 2303.09556); None is uniform")
     offset_noise: float = Field(0.0, description="standard deviation of a per-channel constant added to the noise")
+    scaled_condition: bool = Field(
+        False, description="scale concatenated images by sqrt(alpha_bar) in training, as BS-LDM and GL-LCM do"
+    )
 
     @model_validator(mode="after")
     def _solvable(self) -> DiffusionConfig:

@@ -38,4 +38,18 @@ class InpaintTaskConfig(AnyTaskConfig):
     name: Literal["inpaint"] = "inpaint"
 
 
-TaskConfig = Annotated[TextTaskConfig | ViewTaskConfig | InpaintTaskConfig, Field(discriminator="name")]
+class BoneTaskConfig(AnyTaskConfig):
+    """A radiograph to its soft-tissue image."""
+
+    name: Literal["bone"] = "bone"
+    drop: float = Field(0.0, ge=0, le=0, description="the radiograph is never left out")
+    residual: float | None = Field(
+        None,
+        gt=0,
+        description="draw soft tissue less radiograph, in this unit of latents; None draws the image",
+    )
+
+
+TaskConfig = Annotated[
+    TextTaskConfig | ViewTaskConfig | BoneTaskConfig | InpaintTaskConfig, Field(discriminator="name")
+]
