@@ -6,6 +6,7 @@ Nothing here imports a module that a folder names, follows its `auto_map` or rea
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +37,7 @@ from diffusers import (
 from diffusers.configuration_utils import FrozenDict
 
 from gen.errors import UserError
+from gen.models.changes import load_changed
 from gen.models.codec import LatentCodec
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
@@ -64,6 +66,7 @@ COMPONENTS: dict[str, dict[str, set[str]]] = {
     "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }
 OPTIONAL = {"conditioner"}
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a name that leads nowhere but beside the folder
 
 # settings that a model_index.json holds besides, with their types and least values
 SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
@@ -141,21 +144,57 @@ def _try_out(scheduler: SchedulerMixin) -> None:
 
 
 def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
-    """The modules of a pipeline that this suite has saved, by the names of its model_index.json."""
+    """The modules of a pipeline that this suite has saved, by the names of its model_index.json.
+
+    With a `base` it shares the codec and the text encoder of the model folder of that name beside it, and its own unet/
+    holds changes.
+    """
     check_components(folder, index)
-    text = load_text_encoder(folder, subfolder="text_encoder")
+    shared = base_of(folder, index)
+    text = load_text_encoder(shared, subfolder="text_encoder")
     module, kind = index.get("conditioner") or (None, None)
     conditioner = {}
     if kind is not None:
         conditioner["conditioner"] = load_component(CONDITIONERS[module][kind], folder / "conditioner", dtype)
     return {
         **conditioner,
-        "vae": load_codec(folder / "vae", dtype),
+        "vae": load_codec(shared / "vae", dtype),
         "text_encoder": text.model.to(dtype),
         "tokenizer": text.tokenizer,
-        "unet": load_component(UNETS[index["unet"][1]], folder / "unet", dtype),
+        "unet": _load_denoiser(UNETS[index["unet"][1]], shared / "unet", folder / "unet", dtype),
         "scheduler": load_scheduler(index["scheduler"][1], folder / "scheduler"),
     }
+
+
+def base_of(folder: Path, index: dict) -> Path:
+    """The folder whose codec and text encoder a model uses: its own, or that of its base.
+
+    Errors: UserError for a base that is not beside it, or has other weights than the model was trained from.
+    """
+    name = index.get("base")
+    if name is None:
+        return folder
+    if not (isinstance(name, str) and PLAIN.fullmatch(name)):
+        raise UserError(f"{folder}: model_index.json has base {name!r}; fetch the model folder again")
+    base = folder.resolve().parent / name
+    if not (base / "model_index.json").is_file():
+        raise UserError(f"{folder}: stores only what differs from the model {name}; put that folder beside it")
+    if weights_hash(base) != index.get("base_hash"):
+        raise UserError(f"{folder}: was made from other weights than those of {base}; fetch both again")
+    return base
+
+
+def _load_denoiser(kind: type[Model], base: Path, own: Path, dtype: torch.dtype) -> Model:
+    """A denoiser from its folder, or from its base's weights and its own changes."""
+    if base == own:
+        return load_component(kind, own, dtype)
+    settings = read_settings(own / "config.json")
+    weights = load_changed(load_component(kind, base).state_dict(), own)
+    with said_plainly(own, kind.__name__):
+        model = kind.from_config({name: value for name, value in settings.items() if not name.startswith("_")})
+        model.load_state_dict(weights)
+    check_loaded(own, model, {})
+    return model.to(dtype).eval()
 
 
 def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:
