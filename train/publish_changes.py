@@ -74,7 +74,7 @@ def main() -> None:
     pipeline.scheduler = base.scheduler
 
     def write(folder: Path) -> None:
-        write_changes(pipeline, base, folder, arguments.base.resolve().name)
+        write_changes(pipeline, base, folder, arguments.base.absolute().name)
         (folder / "README.md").write_text(card(arguments.card, arguments.run, arguments.figures))
 
     replace_folder(arguments.out, write)
