@@ -26,7 +26,14 @@ from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 from gen.models.folders import read_settings, said_plainly
-from gen.models.loading import download, load_modules, load_stable_diffusion, pipeline_settings, weights_hash
+from gen.models.loading import (
+    base_of,
+    download,
+    load_modules,
+    load_stable_diffusion,
+    pipeline_settings,
+    weights_hash,
+)
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.sampler import denoise
@@ -124,7 +131,7 @@ class CXRPipeline(DiffusionPipeline):
             pipeline = cls(**arguments)
             with torch.no_grad():
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
-            pipeline.model_hash = weights_hash(folder)
+            pipeline.model_hash = weights_hash(folder, base_of(folder, index))
         return pipeline
 
     # ---- using it -------------------------------------------------------------------------------------------

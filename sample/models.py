@@ -65,7 +65,8 @@ class Painter:
     """A pipeline with its settings.
 
     Kernels round differently at another batch size, but not at another place in a batch that the threads divide evenly:
-    `padded` batches are filled up to `size`, so that an image has the same bits whatever it is drawn together with.
+    `padded` batches are filled up to the first multiple of the threads from `size` on, so that an image has the same
+    bits whatever it is drawn together with.
     """
 
     pipeline: CXRPipeline
@@ -92,7 +93,7 @@ class Painter:
         return pictures
 
     def _batch(self, prompts: Sequence[str], seeds: Sequence[int], given: Sequence[Given]) -> list[Picture]:
-        filling = self.size - len(prompts) if self.padded else 0
+        filling = self._filled() - len(prompts) if self.padded else 0
         texts, numbers, filled = ([*part, *part[-1:] * filling] for part in (prompts, seeds, given))
         settings = {"steps": int(self.settings["steps"]), "guidance": float(self.settings["guidance"])}
         if any(filled):
@@ -101,6 +102,13 @@ class Painter:
             drawn = self.pipeline(texts, seed=numbers, output_type="np", progress=False, **settings)
         pairs = zip(drawn.images, drawn.records, strict=True)
         return [Picture(pixels, record) for _, (pixels, record) in zip(prompts, pairs, strict=False)]
+
+    def _filled(self) -> int:
+        """Images of a padded batch."""
+        import torch
+
+        threads = torch.get_num_threads() if self.pipeline.device.type == "cpu" else 1
+        return -(-self.size // threads) * threads
 
     def _halve(self, reason: str) -> None:
         import torch

@@ -6,7 +6,6 @@ Nothing here imports a module that a folder names, follows its `auto_map` or rea
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Container
 from pathlib import Path
 from typing import TypeVar
@@ -35,10 +34,11 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.configuration_utils import FrozenDict
+from safetensors.torch import load_file
 
 from gen.errors import UserError
-from gen.models.changes import load_changed
 from gen.models.codec import LatentCodec
+from gen.models.differences import DIFFERENCE, restored
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
@@ -66,7 +66,6 @@ COMPONENTS: dict[str, dict[str, set[str]]] = {
     "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }
 OPTIONAL = {"conditioner"}
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a name that leads nowhere but beside the folder
 
 # settings that a model_index.json holds besides, with their types and least values
 SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
@@ -143,57 +142,60 @@ def _try_out(scheduler: SchedulerMixin) -> None:
     copy.step(nothing, copy.timesteps[0], nothing)
 
 
+def base_of(folder: Path, index: dict) -> Path | None:
+    """The model beside this one that it differs from and shares the rest with, or None.
+
+    Errors: UserError where it is not there, or where the name leads elsewhere.
+    """
+    name = index.get("base")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\:"):
+        raise UserError(f"{folder}: base {name!r} in model_index.json is no folder beside it; fetch the model again")
+    base = folder.parent / name
+    if not (base / "model_index.json").is_file():
+        raise UserError(f"{folder}: builds upon the model {name}, which is not beside it; fetch {base} too")
+    return base
+
+
 def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
     """The modules of a pipeline that this suite has saved, by the names of its model_index.json.
 
-    With a `base` it shares the codec and the text encoder of the model folder of that name beside it, and its own unet/
-    holds changes.
+    What the folder does not hold comes from the model that it names as its base.
     """
     check_components(folder, index)
-    shared = base_of(folder, index)
-    text = load_text_encoder(shared, subfolder="text_encoder")
+    base = base_of(folder, index)
+
+    def home(name: str) -> Path:
+        return folder if base is None or (folder / name).is_dir() else base
+
+    text = load_text_encoder(home("text_encoder"), subfolder="text_encoder")
     module, kind = index.get("conditioner") or (None, None)
     conditioner = {}
     if kind is not None:
         conditioner["conditioner"] = load_component(CONDITIONERS[module][kind], folder / "conditioner", dtype)
     return {
         **conditioner,
-        "vae": load_codec(shared / "vae", dtype),
+        "vae": load_codec(home("vae") / "vae", dtype),
         "text_encoder": text.model.to(dtype),
         "tokenizer": text.tokenizer,
-        "unet": _load_denoiser(UNETS[index["unet"][1]], shared / "unet", folder / "unet", dtype),
+        "unet": _load_unet(UNETS[index["unet"][1]], home("unet") / "unet", base, dtype),
         "scheduler": load_scheduler(index["scheduler"][1], folder / "scheduler"),
     }
 
 
-def base_of(folder: Path, index: dict) -> Path:
-    """The folder whose codec and text encoder a model uses: its own, or that of its base.
-
-    Errors: UserError for a base that is not beside it, or has other weights than the model was trained from.
-    """
-    name = index.get("base")
-    if name is None:
-        return folder
-    if not (isinstance(name, str) and PLAIN.fullmatch(name)):
-        raise UserError(f"{folder}: model_index.json has base {name!r}; fetch the model folder again")
-    base = folder.resolve().parent / name
-    if not (base / "model_index.json").is_file():
-        raise UserError(f"{folder}: stores only what differs from the model {name}; put that folder beside it")
-    if weights_hash(base) != index.get("base_hash"):
-        raise UserError(f"{folder}: was made from other weights than those of {base}; fetch both again")
-    return base
-
-
-def _load_denoiser(kind: type[Model], base: Path, own: Path, dtype: torch.dtype) -> Model:
-    """A denoiser from its folder, or from its base's weights and its own changes."""
-    if base == own:
-        return load_component(kind, own, dtype)
-    settings = read_settings(own / "config.json")
-    weights = load_changed(load_component(kind, base).state_dict(), own)
-    with said_plainly(own, kind.__name__):
-        model = kind.from_config({name: value for name, value in settings.items() if not name.startswith("_")})
-        model.load_state_dict(weights)
-    check_loaded(own, model, {})
+def _load_unet(kind: type[Model], folder: Path, base: Path | None, dtype: torch.dtype) -> Model:
+    """A denoiser from its weights, or from its base's weights and what differs from them."""
+    path = folder / DIFFERENCE
+    if base is None or not path.is_file():
+        return load_component(kind, folder, dtype)
+    settings = read_settings(folder / "config.json")
+    start = load_component(kind, base / "unet").state_dict()
+    with said_plainly(folder, kind.__name__):
+        model = kind.from_config(settings)
+        weights = restored(start, load_file(path))
+        model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    check_loaded(folder, model, {})
     return model.to(dtype).eval()
 
 
@@ -234,9 +236,10 @@ def download(model: str, revision: str | None) -> Path:
         raise UserError(f"{model}: no such folder, and not to be had from the hub ({reason})") from None
 
 
-def weights_hash(folder: str | Path) -> str:
-    """Twelve hexadecimal digits over the weight files below a folder, in name order."""
+def weights_hash(*folders: str | Path | None) -> str:
+    """Twelve hexadecimal digits over the weight files below the folders, in name order."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*.safetensors")):
-        digest.update(path.read_bytes())
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.safetensors")) if folder is not None else ():
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
