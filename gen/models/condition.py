@@ -12,7 +12,8 @@ from torch import Tensor
 class Condition:
     """Tokens to attend to and feature maps to concatenate, one row a sample.
 
-    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial [B, C, h, w] or None.
+    `base` is what the denoiser adds its output to, for models that predict a change.
+    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial and base [B, C, h, w] or None.
     The null_* fields are what guidance compares with and what a dropped sample gets; they have the same shapes.
     """
 
@@ -22,6 +23,8 @@ class Condition:
     null_mask: Tensor
     spatial: Tensor | None = None
     null_spatial: Tensor | None = None
+    base: Tensor | None = None
+    null_base: Tensor | None = None
 
     def summary(self) -> Tensor:
         """Mean of the tokens that count. Shapes: -> [B, D]."""
@@ -49,15 +52,17 @@ class Condition:
         )
 
     def _select(self, keep: Tensor) -> Condition:
-        spatial = self.spatial
-        if spatial is not None and self.null_spatial is not None:
-            spatial = torch.where(keep[:, None, None, None], spatial, self.null_spatial)
         return replace(
             self,
             tokens=torch.where(keep[:, None, None], self.tokens, self.null_tokens),
             mask=torch.where(keep[:, None], self.mask, self.null_mask),
-            spatial=spatial,
+            spatial=_kept(keep, self.spatial, self.null_spatial),
+            base=_kept(keep, self.base, self.null_base),
         )
+
+
+def _kept(keep: Tensor, given: Tensor | None, null: Tensor | None) -> Tensor | None:
+    return given if given is None or null is None else torch.where(keep[:, None, None, None], given, null)
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
+from gen.models.events import EventsEncoder
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 
@@ -53,7 +54,7 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
     )
 }
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
-CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {}
+CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {"gen.models.events": {"EventsEncoder": EventsEncoder}}
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},

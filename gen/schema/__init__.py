@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gen.schema.base import Strict
-from gen.schema.tasks import TaskConfig
+from gen.schema.tasks import FollowConfig, TaskConfig, TemporalTaskConfig
 
 
 class DataConfig(Strict):
@@ -21,6 +21,8 @@ class DataConfig(Strict):
     moments: Path | None = Field(None, description="moments store written by train/encode.py; None trains on pixels")
     resolution: int = Field(gt=0, description="side of the square image, pixels")
     may_ship_only: bool = Field(False, description="use only rows whose licence lets trained weights be shared")
+    events: Path | None = Field(None, description="events table of the temporal task; None looks beside the index")
+    follow: FollowConfig = FollowConfig()
     workers: int = Field(0, ge=0, description="data loading processes per rank")
     max_bad_share: float = Field(0.01, ge=0, lt=1, description="share of unreadable images that a job goes on without")
 
@@ -183,6 +185,12 @@ class LatentJob(Strict):
     train: TrainConfig
     validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
     initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
+
+    @model_validator(mode="after")
+    def _additive(self) -> LatentJob:
+        if isinstance(self.task, TemporalTaskConfig) and self.task.residual and self.objective.prediction != "sample":
+            raise ValueError("task.residual adds the prior to a clean image: it needs objective.prediction: sample")
+        return self
 
 
 class TextEncoderJob(Strict):

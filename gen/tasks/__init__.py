@@ -5,6 +5,7 @@ beside the denoiser), with
 - `needs`: what it reads of an index row besides the prompt (gen.data.linked.Needs),
 - `control`: batch keys that the validation exchanges between samples, to see whether the model heeds them,
 - `rows(rows, config)`: the index rows that it can use, with the columns it needs added,
+- `settled(config, columns)`: its settings, completed by what the training rows say,
 - `new_conditioner(config, latent_shape, width)`: the conditioner of a model to be trained, or None,
 - `spatial_channels(latent_channels)`: channels concatenated to the noisy latent,
 - `forward(batch) -> Condition`: used unchanged by training and by sampling; linked images come as latents.
@@ -12,6 +13,7 @@ beside the denoiser), with
 To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a YAML, a row in tests/tasks.
 """
 
+from gen.tasks.temporal import TemporalTask
 from gen.tasks.text import TextTask
 
-TASKS = {"text": TextTask}
+TASKS = {"text": TextTask, "temporal": TemporalTask}
