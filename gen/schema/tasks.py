@@ -45,7 +45,26 @@ class TemporalTaskConfig(AnyTaskConfig):
     registers: int = Field(4, gt=0, description="tokens as which it hands the events on")
 
 
-TaskConfig = Annotated[TextTaskConfig | TemporalTaskConfig, Field(discriminator="name")]
+class ViewTaskConfig(AnyTaskConfig):
+    """A view, a prompt and other images of the study."""
+
+    name: Literal["view"] = "view"
+    part_drop: float = Field(
+        0.2, ge=0, le=1, description="probability that prompt, view, angle or one context image is left out by itself"
+    )
+    grid: int = Field(8, gt=0, description="tokens of a context image, a side")
+    hidden: int = Field(64, gt=0, description="channels of the first layer over context images")
+
+
+class InpaintTaskConfig(AnyTaskConfig):
+    """A prompt and the surroundings of what is to be drawn."""
+
+    name: Literal["inpaint"] = "inpaint"
+
+
+TaskConfig = Annotated[
+    TextTaskConfig | ViewTaskConfig | InpaintTaskConfig | TemporalTaskConfig, Field(discriminator="name")
+]
 
 
 class FollowConfig(Strict):

@@ -13,7 +13,9 @@ beside the denoiser), with
 To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a YAML, a row in tests/tasks.
 """
 
+from gen.tasks.inpaint import InpaintTask
 from gen.tasks.temporal import TemporalTask
 from gen.tasks.text import TextTask
+from gen.tasks.view import ViewTask
 
-TASKS = {"text": TextTask, "temporal": TemporalTask}
+TASKS = {"text": TextTask, "view": ViewTask, "inpaint": InpaintTask, "temporal": TemporalTask}

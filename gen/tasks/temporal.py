@@ -79,6 +79,7 @@ class TemporalTask(TextTask):
             null_spatial=None if beside is None else nothing[1] if whole else beside,
             base=prior if config.residual else None,
             null_base=None if not config.residual else nothing[1] if whole else prior,
+            summarised=torch.cat([torch.zeros_like(text.mask), torch.ones_like(mask)], dim=1),
         )
 
     def _tokens(self, cells: list[list[Event]], gap: Tensor, prior: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
