@@ -58,7 +58,7 @@ def measure(pipeline: CXRPipeline, index: Path) -> tuple[dict, int]:
 
 
 def history(export: Path) -> list[dict]:
-    """What was trained, first things first: the runs that an export's config or a published model names, then its own."""
+    """What was trained, first things first: the runs that a config or a published model names, then its own."""
     if not (export / "run.json").is_file():
         published = export / "figures.json"
         return json.loads(published.read_text())["runs"] if published.is_file() else []
