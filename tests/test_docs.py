@@ -128,7 +128,7 @@ def test_the_site_builds(tmp_path):
     site = load_site(str(DOCS / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
     build(site)
     python = (tmp_path / "site" / "python" / "index.html").read_text()
-    assert "Draw radiographs from prompts." in python and "Draw one image for every row" in python
+    assert "Draw radiographs from prompts" in python and "Draw one image for every row" in python
     pages = [page.read_text() for page in (tmp_path / "site").rglob("*.html")]
     fetched = {url for page in pages for url in re.findall(r'<(?:script|img)[^>]+src="(https?://[^"]+)', page)}
     fetched |= {url for page in pages for url in re.findall(r'<link[^>]+stylesheet[^>]+href="(https?://[^"]+)', page)}
