@@ -87,7 +87,7 @@ class CXRPipeline(DiffusionPipeline):
         cls, codec: LatentCodec, task: torch.nn.Module, denoiser: Denoiser, scheduler: SchedulerMixin, resolution: int
     ) -> CXRPipeline:
         """A pipeline around modules that training holds; samplers other than DDIM can be set afterwards."""
-        name = next(name for name, kind in TASKS.items() if isinstance(task, kind))
+        name = next(name for name, kind in TASKS.items() if type(task) is kind)
         sampler = DDIMScheduler.from_config(scheduler.config, set_alpha_to_one=True, clip_sample=False)
         return cls(
             codec,
@@ -196,8 +196,8 @@ class CXRPipeline(DiffusionPipeline):
         draws: int = 1,
         anyway: bool = False,
     ) -> SoftImage:
-        """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone.suppress_bones."""
-        return suppress_bones(self, [as_brightness(image)], steps, seed, draws, anyway)[0]
+        """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone."""
+        return suppress_bones(self, as_brightness(image), steps, seed, draws, anyway)
 
     def _denoise(
         self, batch: dict, image_seeds: list[int], steps: int, guidance: float, callback: Callable | None

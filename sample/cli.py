@@ -9,6 +9,7 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
+from .bone_cli import bone
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
@@ -85,7 +86,7 @@ def demo(
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
-for command in (plan, run, verify, calibrate, index):
+for command in (bone, plan, run, verify, calibrate, index):
     app.command()(command)
 
 

@@ -1,6 +1,6 @@
 """Pairs of radiograph and soft-tissue image as other hospitals might show them: the bridge from phantoms to patients.
 
-Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is the bone and nothing else.
+Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is the bone alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from gen.files import replacing
 LEVELS = np.linspace(0, 1, 65)  # quantiles by which grey levels are matched
 BONE_GAIN = (0.8, 2.0)  # of the bone in the lungs: phantoms show it fainter than patients
 BRIGHTEST_BONE = (0.12, 0.3)  # grey levels that bone can add: phantoms show ribs seen edge-on brighter than patients
-TURN, SHIFT, ZOOM = 5.0, 0.05, (0.95, 1.35)  # degrees, shares of the side, scale: detectors are seldom wider than a body
+TURN, SHIFT, ZOOM = (
+    5.0,
+    0.05,
+    (0.95, 1.35),
+)  # degrees, shares of the side, scale
 COARSE = (-0.1, 0.35)  # share of the coarse contrast that is taken out, as latitude processing does
 DETAIL = (-0.4, 0.9)  # gain of the finest detail
 GAMMA = 0.35  # largest logarithm of the exponent
@@ -125,7 +129,7 @@ def grey_levels(paths: list[str], side: int = 128) -> np.ndarray:
 
 
 def write_varied(rows: pd.DataFrame, out: Path, greys: np.ndarray | None, times: int, seed: int) -> Iterator[dict]:
-    """Write `times` looks of every row's pair into a folder; yields their rows, those that exist without drawing them."""
+    """Write `times` looks of every row's pair into a folder, where they are not there yet; yields their rows."""
     for record in rows.to_dict("records"):
         name = Path(record["image"]).stem
         for number in range(times):
@@ -141,4 +145,3 @@ def write_varied(rows: pd.DataFrame, out: Path, greys: np.ndarray | None, times:
 def _save(picture: np.ndarray, place: Path) -> None:
     with replacing(place) as temporary:
         Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(temporary, format="PNG")
-

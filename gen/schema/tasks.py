@@ -27,7 +27,9 @@ class BoneTaskConfig(AnyTaskConfig):
     name: Literal["bone"] = "bone"
     drop: float = Field(0.0, ge=0, le=0, description="the radiograph is never left out")
     residual: float | None = Field(
-        None, gt=0, description="draw soft-tissue less radiograph in this unit of whitened latents; None draws the image"
+        None,
+        gt=0,
+        description="draw soft tissue less radiograph in this unit of whitened latents; None draws the image",
     )
 
 

@@ -5,12 +5,21 @@ import torch
 
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.schema import TextConfig
-from gen.schema.tasks import AnyTaskConfig
+from gen.schema.tasks import AnyTaskConfig, BoneTaskConfig, TextTaskConfig
 from gen.tasks import TASKS
 
 PROMPTS = ["PA chest radiograph.", "AP chest radiograph of a child with pneumonia."]
 NAMES = {name for kind in AnyTaskConfig.__subclasses__() for name in kind.model_fields["name"].annotation.__args__}
-TASK_BATCHES = {"text": {"prompt": PROMPTS, "key": ["a", "b"]}}
+TASK_BATCHES = {
+    "text": {"prompt": PROMPTS, "key": ["a", "b"]},
+    "bone": {
+        "prompt": PROMPTS,
+        "key": ["a", "b"],
+        "link_image": torch.arange(2.0)[:, None, None, None, None].expand(2, 1, 4, 8, 8),
+        "link_image_mask": torch.ones(2, 1, dtype=torch.bool),
+    },
+}
+SETTINGS = {"text": TextTaskConfig(), "bone": BoneTaskConfig(residual=0.5)}
 
 
 def encoder():
@@ -21,7 +30,8 @@ def encoder():
 @pytest.fixture(params=TASKS)
 def task(request):
     torch.manual_seed(0)
-    made = TASKS[request.param](encoder()).eval()
+    kind, text = TASKS[request.param], encoder()
+    made = kind(text, kind.new_conditioner(SETTINGS[request.param], (4, 8, 8), text.width)).eval()
     return made, TASK_BATCHES[request.param]
 
 
