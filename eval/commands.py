@@ -23,6 +23,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(help="Bone suppression against real soft-tissue images.")(bone)
     app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
     app.command(help="Images of another view of the same study.")(views)
+    app.command(help="Quality by number of steps and by seconds, of a model and its few-step student.")(steps)
 
 
 def utility(
@@ -89,6 +90,30 @@ def views(
     from .views import measure_views
 
     _hand_out(measure_views(table, Judge.load(reader), draws, seed), out)
+
+
+def steps(
+    real: Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")],
+    teacher: Annotated[str, typer.Option(help="model folder or hub id, drawn by DDIM, DDPM and DPM-Solver++")],
+    out: Annotated[Path, typer.Option(help="folder for steps.png and metrics.json; finished points are kept there")],
+    student: Annotated[str | None, typer.Option(help="few-step model distilled from it (train/lcm.py)")] = None,
+    network: Annotated[str, typer.Option(help="feature network, as in cxr-eval fidelity")] = "reader",
+    split: Annotated[str, typer.Option(help="split that neither has seen")] = "test",
+    images: Annotated[int, typer.Option(min=8, help="at most this many held-out samples")] = 256,
+    guidance: Annotated[float, typer.Option(min=0, help="guidance scale of both")] = 2.0,
+    teacher_steps: Annotated[list[int] | None, typer.Option(help="may be given several times; else 4, 8, 50")] = None,
+    student_steps: Annotated[list[int] | None, typer.Option(help="the same; else 1, 2, 4, 8")] = None,
+) -> None:
+    from gen.files import replacing
+
+    from .networks import load_network
+    from .steps import measure_steps
+
+    counts = tuple(teacher_steps or (4, 8, 50)), tuple(student_steps or (1, 2, 4, 8))
+    section = measure_steps(real, teacher, student, out, load_network(network), split, images, guidance, *counts)
+    with replacing(out / "steps.png") as temporary:
+        temporary.write_bytes(section.plots[0].png)
+    _hand_out(section, out)
 
 
 def _hand_out(section: Section, out: Path | None) -> None:

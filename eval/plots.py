@@ -102,6 +102,20 @@ def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
     return taken[0]
 
 
+def step_curves(curves: Mapping[str, Sequence], real: float) -> bytes:
+    """Frechet distance by number of steps and by seconds an image, a line a sampler (eval.steps.Point)."""
+    colours = dict(zip(curves, (TRAIN, CONTROL, REAL, MADE), strict=False))
+    with drawing(8.0, 3.4, 2) as (_, axes, taken):
+        for axis, what, label in zip(axes, ("steps", "seconds"), ("steps", "seconds an image"), strict=True):
+            for name, points in curves.items():
+                x = [getattr(point, what) for point in points]
+                axis.plot(x, [point.frechet for point in points], marker="o", ms=4, color=colours[name], label=name)
+            axis.axhline(real, color="black", ls=":", lw=1, label="real training images")
+            axis.set(xscale="log", yscale="log", xlabel=label, ylabel="Frechet distance")
+        axes[0].legend(frameon=False, fontsize=8)
+    return taken[0]
+
+
 def gallery(pairs: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> bytes:
     """Pairs of images above one another with a caption, six a row. Shapes: images [S, S] uint8."""
     across = min(6, len(pairs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,13 +18,17 @@ from torch import Tensor
 from gen import seeds
 from gen.calls.bone import SoftImage, suppress_bones
 from gen.calls.checks import check_drawing, repeated, seeds_of
-from gen.data.compose import attributes, compose_prompt
-from gen.data.images import as_brightness, from_model, model_pixels
+from gen.calls.inpaint import draw_inside
+from gen.calls.painting import Picture
+from gen.calls.results import decoded, record_of
+from gen.calls.view import Given, Source, draw_views
+from gen.data.images import as_brightness, model_pixels
 from gen.errors import UserError
+from gen.models import loading
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 from gen.models.folders import read_settings, said_plainly
-from gen.models.loading import download, load_modules, load_stable_diffusion, pipeline_settings, weights_hash
+from gen.models.loading import download, load_modules, pipeline_settings, weights_hash
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.sampler import denoise
@@ -117,12 +121,12 @@ class CXRPipeline(DiffusionPipeline):
         if index.get("_class_name") == cls.__name__:
             arguments = {**load_modules(folder, index, torch_dtype), **pipeline_settings(folder, index, TASKS)}
         else:
-            arguments = load_stable_diffusion(folder, index, torch_dtype)
+            arguments = loading.load_stable_diffusion(folder, index, torch_dtype)
         with said_plainly(folder, "model"):
             pipeline = cls(**arguments)
             with torch.no_grad():
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
-            pipeline.model_hash = weights_hash(folder)
+            pipeline.model_hash = weights_hash(folder, loading.base_of(folder, index))
         return pipeline
 
     # ---- using it -------------------------------------------------------------------------------------------
@@ -141,16 +145,43 @@ class CXRPipeline(DiffusionPipeline):
         output_type: str = "pil",
         callback_on_step_end: Callable | None = None,
         progress: bool = True,
+        angle: float | None = None,
+        study: Sequence[Given] | Source = (),
+        views: Sequence[str] | None = None,
     ) -> CXROutput:
-        """Draw radiographs from prompts.
+        """Draw radiographs from prompts; see gen.calls.view for what view models take besides.
 
         A single seed s gives the images seeds s, s + 1, ...; each image depends on its own seed only, so a batch of
         8 equals 8 batches of 1. `guidance` 1 runs the denoiser once a step, anything else twice.
         `output_type`: "pil" (8-bit grey), "np" ([N, H, W] in 0..1) or "latent" ([N, C, h, w]).
         """
         prompts = repeated([prompt] if isinstance(prompt, str) else list(prompt), num_images_per_prompt)
-        batch = {"prompt": [compose_prompt(text, view, sex, age) for text in prompts]}
-        return self.draw(batch, seed, steps, guidance, output_type, callback_on_step_end, progress)
+        draw = partial(
+            self.draw,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            output_type=output_type,
+            callback_on_step_end=callback_on_step_end,
+            progress=progress,
+        )
+        return draw_views(self, prompts, [view] if views is None else views, sex, age, angle, study, draw)
+
+    @torch.no_grad()
+    def inpaint(
+        self,
+        image: Picture,
+        edit_mask: Picture,
+        prompt: str,
+        keep_mask: Picture | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: bool = True,
+    ) -> CXROutput:
+        """Edit an image inside a mask and keep the rest; see gen.calls.inpaint."""
+        draw = partial(self.draw, steps=steps, guidance=guidance, progress=progress)
+        return draw_inside(self, image, edit_mask, prompt, keep_mask, seed, draw)
 
     @torch.no_grad()
     def draw(
@@ -174,13 +205,13 @@ class CXRPipeline(DiffusionPipeline):
         check_drawing(prompts, steps, guidance, output_type)
         self.set_progress_bar_config(disable=not progress)
         z = self._denoise(batch, image_seeds, steps, guidance, callback_on_step_end)
-        records = [self._record(*pair, steps, guidance) for pair in zip(prompts, image_seeds, strict=True)]
-        images = self._decode(z, output_type)
+        records = [record_of(self, *pair, steps, guidance) for pair in zip(prompts, image_seeds, strict=True)]
+        images = decoded(self.vae, z, output_type)
         self.maybe_free_model_hooks()
         return CXROutput(images=images, records=records)
 
     @torch.no_grad()
-    def encode(self, images: Sequence[str | Path | Image.Image | np.ndarray]) -> Tensor:
+    def encode(self, images: Sequence[Picture]) -> Tensor:
         """Whitened latents of radiographs: files of any format, PIL images or brightness arrays of 0..1, bright bone.
 
         Shapes: N images of any size -> [N, C, h, w]. Errors: UserError for what is no radiograph.
@@ -189,12 +220,7 @@ class CXRPipeline(DiffusionPipeline):
         return self.vae.sample(self.vae.moments(torch.from_numpy(pixels).to(self._execution_device, self.vae.dtype)))
 
     def suppress_bones(
-        self,
-        image: str | Path | Image.Image | np.ndarray,
-        steps: int | None = None,
-        seed: int = 0,
-        draws: int = 1,
-        anyway: bool = False,
+        self, image: Picture, steps: int | None = None, seed: int = 0, draws: int = 1, anyway: bool = False
     ) -> SoftImage:
         """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone."""
         return suppress_bones(self, as_brightness(image), steps, seed, draws, anyway)
@@ -214,37 +240,8 @@ class CXRPipeline(DiffusionPipeline):
             denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, progress=self.progress_bar
         )
 
-    def _decode(self, z: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
-        if output_type == "latent":
-            return z
-        images = self.vae.decode(z.to(self.vae.dtype)).float().clamp(-1, 1).cpu()[:, 0].numpy()
-        if output_type == "np":
-            return images / 2 + 0.5
-        return [Image.fromarray(from_model(image)) for image in images]
-
-    def _record(self, prompt: str, seed: int, steps: int, guidance: float) -> SynthesisRecord:
-        return SynthesisRecord(
-            prompt=prompt,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            scheduler=type(self.scheduler).__name__,
-            model=self.config.name,
-            model_hash=self.model_hash,
-            task=self.config.task,
-            version=_version(),
-            **attributes(prompt),
-        )
-
     @property
     def task(self) -> torch.nn.Module:
         """The task over this pipeline's present text encoder; the same class that training uses."""
         text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens, self.config.mask_padding)
         return TASKS[self.config.task](text, self.conditioner)
-
-
-def _version() -> str:
-    try:
-        return version("cxr-gen")
-    except PackageNotFoundError:
-        return "source"

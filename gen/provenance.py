@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -33,6 +34,7 @@ class SynthesisRecord:
     sex: str = ""
     age: float | None = None
     findings: str = ""
+    given: str = ""  # what it was drawn from besides the prompt
     version: str = ""
     synthetic: bool = True
     notice: str = NOTICE
@@ -57,7 +59,7 @@ def png_bytes(image: Image.Image, record: SynthesisRecord) -> bytes:
     return file.getvalue()
 
 
-def read_record(path: Path) -> SynthesisRecord | None:
+def read_record(path: Path | IO[bytes]) -> SynthesisRecord | None:
     """The record of a PNG written by this package, or None.
 
     Errors: UserError for no image, or a record that is damaged or of another version.

@@ -10,11 +10,13 @@ import typer
 from gen.errors import UserError, exit_on_user_error
 
 from .bone_cli import bone
+from .given import given_of
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
 from .set_cli import calibrate, index, run, verify
+from .study_pairs import study_pairs
 from .writers import check_format
 
 # torch and its kin take seconds to import, so the functions that draw import them
@@ -38,11 +40,19 @@ def image(
     out: Out,
     prompt: Annotated[str, typer.Option(help="what to draw, in words")] = "",
     table: Annotated[
-        Path | None, typer.Option(help="CSV of prompts: column prompt, and if wanted view, sex, age, findings, n, seed")
+        Path | None,
+        typer.Option(
+            help="CSV: column prompt, and if wanted view, sex, age, findings, n, seed, study, study_view, angle"
+        ),
     ] = None,
     view: Annotated[str | None, typer.Option(help="PA, AP, AP SUPINE or LATERAL")] = None,
     sex: Annotated[str | None, typer.Option(help="M or F")] = None,
     age: Annotated[float | None, typer.Option(help="years")] = None,
+    study: Annotated[
+        list[Path] | None, typer.Option(help="another image of the study, for view models; repeat it for up to three")
+    ] = None,
+    study_view: Annotated[list[str] | None, typer.Option(help="its view; as often as --study")] = None,
+    angle: Annotated[float | None, typer.Option(help="degrees: 0 PA, 90 left lateral, 180 AP; for view models")] = None,
     n: Annotated[int, typer.Option(help="images a prompt")] = 1,
     seed: Annotated[int, typer.Option(help="of the first image; the next one has the next")] = 0,
     steps: Steps = None,
@@ -61,7 +71,8 @@ def image(
     Options such as --view and --n fill in what a table's row leaves out. Every file is marked as synthetic.
     """
     _check_numbers(batch_size=batch_size, steps=steps, guidance=guidance)
-    defaults = Request(prompt, view, sex, age, n=n)
+    given = given_of(study or [], study_view or [], angle)
+    defaults = Request(prompt, view, sex, age, n=n, given=given)
     items = expand(_requests(defaults, table), seed)
     check_format(format_)
     draw(load_pipeline(model, revision, device, dtype), items, out, steps, guidance, batch_size, format_=format_)
@@ -86,7 +97,37 @@ def demo(
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
-for command in (bone, plan, run, verify, calibrate, index):
+@app.command()
+def inpaint(
+    image: Annotated[Path, typer.Argument(help="radiograph to edit")],
+    mask: Annotated[Path, typer.Option(help="image that is white where it may be drawn anew")],
+    prompt: Annotated[str, typer.Option(help="what the whole image is to show")],
+    out: Annotated[Path, typer.Option(help="PNG to write")],
+    keep: Annotated[
+        Path | None, typer.Option(help="image that is white where nothing may change; all but the mask if left out")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the noise")] = 0,
+    steps: Steps = None,
+    guidance: Annotated[float | None, typer.Option(help="how closely to follow the prompt")] = None,
+    model: Model = None,
+    revision: Revision = None,
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+) -> None:
+    """Edit a radiograph inside a mask: insert or remove a finding, and keep the rest."""
+    from gen.provenance import save_png
+
+    _check_numbers(steps=steps, guidance=guidance)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: the edited image is a .png file")
+    pipeline = load_pipeline(model, revision, device, dtype)
+    drawn = pipeline.inpaint(image, mask, prompt, keep, seed, steps, guidance)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_png(drawn.images[0], drawn.records[0], out)
+    typer.echo(f"wrote {out}")
+
+
+for command in (bone, plan, run, verify, calibrate, index, study_pairs):
     app.command()(command)
 
 

@@ -109,9 +109,8 @@ class Loop:
 
     def _judged(self, batch: Sequence[tuple[Item, int]]) -> list[Drawn]:
         items = [item for item, _ in batch]
-        pictures = self.painter.paint(
-            [item.prompt for item in items], [derived(item.seed, tried) for item, tried in batch]
-        )
+        numbers = [derived(item.seed, tried) for item, tried in batch]
+        pictures = self.painter.paint([item.prompt for item in items], numbers, [item.given for item in items])
         greys = np.stack([picture.grey for picture in pictures])
         said = {gate.name: gate.check(greys, items) for gate in self.gates}
         drawn = []

@@ -98,8 +98,8 @@ def check_same_run(folder: Path, rows: Mapping[str, Row], expected: Mapping[str,
         if name not in expected:
             raise UserError(f"{folder / NAME}: holds {name}, which is not part of this run; {remedy}")
         for key, value in expected[name].items():
-            if row[key] != value:
-                old, new = _shown(row[key]), _shown(value)
+            if row.get(key, "") != value:
+                old, new = _shown(row.get(key, "")), _shown(value)
                 raise UserError(f"{folder / NAME}: {name} was drawn with {key} {old}, now {new}; {remedy}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gen.errors import UserError
 
+from .given import Given, draw_given
 from .writers import Picture
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Painter:
     """A pipeline with its settings.
 
     Kernels round differently at another batch size, but not at another place in a batch that the threads divide evenly:
-    `padded` batches are filled up to `size`, so that an image has the same bits whatever it is drawn together with.
+    `padded` batches are filled up to the first multiple of the threads from `size` on, so that an image has the same
+    bits whatever it is drawn together with.
     """
 
     pipeline: CXRPipeline
@@ -73,9 +75,10 @@ class Painter:
     padded: bool
     notes: list[str] = field(default_factory=list)  # what went on that a user should hear of
 
-    def paint(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
-        """Draw images, `size` at once; the size is halved for good when a batch does not fit into memory.
+    def paint(self, prompts: Sequence[str], seeds: Sequence[int], given: Sequence[Given] = ()) -> list[Picture]:
+        """Draw images, `size` at once, each from what is given besides its prompt.
 
+        The size is halved for good when a batch does not fit into memory.
         Errors: UserError when not even one image fits.
         """
         from torch import OutOfMemoryError
@@ -84,23 +87,28 @@ class Painter:
         while len(pictures) < len(prompts):
             chunk = slice(len(pictures), len(pictures) + self.size)
             try:
-                pictures += self._batch(prompts[chunk], seeds[chunk])
+                pictures += self._batch(prompts[chunk], seeds[chunk], given[chunk])
             except OutOfMemoryError as error:
                 self._halve(str(error).splitlines()[0])
         return pictures
 
-    def _batch(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
-        filling = self.size - len(prompts) if self.padded else 0
-        drawn = self.pipeline(
-            [*prompts, *prompts[-1:] * filling],
-            seed=[*seeds, *seeds[-1:] * filling],
-            steps=int(self.settings["steps"]),
-            guidance=float(self.settings["guidance"]),
-            output_type="np",
-            progress=False,
-        )
+    def _batch(self, prompts: Sequence[str], seeds: Sequence[int], given: Sequence[Given]) -> list[Picture]:
+        filling = self._filled() - len(prompts) if self.padded else 0
+        texts, numbers, filled = ([*part, *part[-1:] * filling] for part in (prompts, seeds, given))
+        settings = {"steps": int(self.settings["steps"]), "guidance": float(self.settings["guidance"])}
+        if any(filled):
+            drawn = draw_given(self.pipeline, texts, numbers, filled, **settings)
+        else:
+            drawn = self.pipeline(texts, seed=numbers, output_type="np", progress=False, **settings)
         pairs = zip(drawn.images, drawn.records, strict=True)
         return [Picture(pixels, record) for _, (pixels, record) in zip(prompts, pairs, strict=False)]
+
+    def _filled(self) -> int:
+        """Images of a padded batch."""
+        import torch
+
+        threads = torch.get_num_threads() if self.pipeline.device.type == "cpu" else 1
+        return -(-self.size // threads) * threads
 
     def _halve(self, reason: str) -> None:
         import torch

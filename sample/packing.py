@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gen.errors import UserError
+from gen.provenance import read_record
+
 from .row import Row
 from .store import Store
 from .writers import IMAGES, LOOSE, PACKED, Format, Picture, Writer, described, loose_writer, png
@@ -66,9 +69,45 @@ def tar_images(data: bytes) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for info in tar:
             if info.isfile() and info.name.endswith(".png"):
-                content = tar.extractfile(info)
-                assert content is not None
-                yield info.name, content.read()
+                yield info.name, _content(tar, info)
+
+
+def tar_mismatches(data: bytes) -> Iterator[tuple[str, str]]:
+    """Ids of a WebDataset tar whose .json or .txt is missing, damaged or at odds with the record inside its image."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = {info.name: info for info in tar if info.isfile()}
+        for name in members:
+            if name.endswith(".png"):
+                id_ = name.removesuffix(".png")
+                beside = [f"{id_}.{suffix}" for suffix in ("png", "json", "txt")]
+                parts = [_content(tar, members[said]) if said in members else None for said in beside]
+                if problem := _mismatch(*parts):
+                    yield id_, problem
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(info)
+    assert file is not None
+    return file.read()
+
+
+def _mismatch(image: bytes, words: bytes | None, prompt: bytes | None) -> str:
+    if words is None or prompt is None:
+        return f"has no .{'json' if words is None else 'txt'} beside it"
+    try:
+        record = read_record(io.BytesIO(image))
+    except UserError:
+        return "is an image whose record cannot be read"
+    if record is None:
+        return "is an image without a record"
+    try:
+        said = json.loads(words)
+        told = (said["prompt"], said["seed"], said["model_hash"], said["synthetic"])
+    except (ValueError, KeyError, TypeError):
+        return "has a damaged .json beside it"
+    if told != (record.prompt, record.seed, record.model_hash, True):
+        return "has a .json beside it that is not its own"
+    return "" if prompt == record.prompt.encode() else "has a .txt beside it that is not its prompt"
 
 
 def parquet_images(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from gen.errors import UserError
 
+from .given import NOTHING, Given, check_patients, given_in
+from .given import READ as GIVEN
 from .manifest import COLUMNS
 
 READ = ("prompt", "view", "sex", "age", "findings", "n", "seed")
@@ -28,6 +30,7 @@ class Request:
     findings: str | None = None  # labels for the manifest; None reads them from the prompt
     n: int = 1
     seed: int | None = None  # of its first image; None numbers the images of the whole run
+    given: Given = NOTHING
     extra: dict[str, str] = field(default_factory=dict)
     place: str = ""
 
@@ -44,6 +47,7 @@ class Item:
     age: float | None = None  # years
     findings: str | None = None
     source: str = ""  # where a plan took it from
+    given: Given = NOTHING
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,7 +57,9 @@ def read_table(path: Path, defaults: Request) -> list[Request]:
     Errors: UserError naming the file, the row (1 is the first below the header) and the column.
     """
     rows = _rows(path)
-    return [_request(row, f"{path}: row {number}", defaults) for number, row in enumerate(rows, start=1)]
+    requests = [_request(row, f"{path}: row {number}", defaults) for number, row in enumerate(rows, start=1)]
+    check_patients([(request.place, row, request.given) for row, request in zip(rows, requests, strict=True)])
+    return requests
 
 
 def expand(requests: Sequence[Request], first_seed: int) -> list[Item]:
@@ -69,7 +75,8 @@ def expand(requests: Sequence[Request], first_seed: int) -> list[Item]:
         first = first_seed + len(items) if request.seed is None else request.seed
         for seed in range(first, first + request.n):
             name = f"{len(items):06d}_seed{seed}"
-            items.append(Item(name, prompt, seed, findings=request.findings, extra=request.extra))
+            extra = request.extra | request.given.cells()
+            items.append(Item(name, prompt, seed, findings=request.findings, given=request.given, extra=extra))
     return items
 
 
@@ -97,8 +104,13 @@ def _request(row: dict[str, str], place: str, defaults: Request) -> Request:
             values[name] = _number(given[name], f"{place}: column {name}", whole=name != "age")
     if "findings" in given:
         values["findings"] = _labels(given["findings"])
-    extra = {name: text for name, text in row.items() if name not in READ}
-    return replace(defaults, **values, extra=extra, place=place)
+    extra = {name: text for name, text in row.items() if name not in (*READ, *GIVEN)}
+    try:
+        angle = _number(row["angle"], f"{place}: column angle", whole=False) if row.get("angle", "").strip() else None
+        given = given_in(row, Path(place.rpartition(": row ")[0]).parent, angle, defaults.given)
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith(place) else f"{place}: {error}") from None
+    return replace(defaults, **values, given=given, extra=extra, place=place)
 
 
 def _number(text: str, place: str, whole: bool) -> float | int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .claims import hold
+from .given import check_model
 from .loop import Loop
 from .manifest import COLUMNS, CsvLedger, Row, check_same_run, intact, read_manifest
 from .models import Painter, settings_of
@@ -34,6 +35,7 @@ def draw(
     `replace_others` draws over images of other settings. Returns the manifest's rows in the order of the items.
     Errors: UserError for a folder that holds another run; SystemExit 130 or 143 after a signal.
     """
+    check_model(pipeline, [item.given for item in items])
     settings = settings_of(pipeline, steps, guidance)
     store = Folder(out)
     writer = loose_writer(format_, store)
@@ -51,7 +53,9 @@ def draw(
 
 def _kept(items: Sequence[Item], settings: Row, writer: Loose, out: Path, replace_others: bool) -> dict[str, Row]:
     """Rows of images that are there already, with the table's present labels and extra columns."""
-    expected = {writer.name(i.id): {"prompt": i.prompt, "seed": str(i.seed), **settings} for i in items}
+    expected = {
+        writer.name(i.id): {"prompt": i.prompt, "seed": str(i.seed)} | settings | i.given.cells() for i in items
+    }
     rows = read_manifest(out)
     if replace_others:
         rows = {name: row for name, row in rows.items() if name in expected and expected[name].items() <= row.items()}

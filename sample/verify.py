@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .loop import derived
-from .packing import UNPACK
+from .packing import UNPACK, tar_mismatches
 from .parts import read_manifest
 from .plan import Plan
 from .row import ACCEPTED, GIVEN_UP, REJECTED, Row
@@ -129,6 +129,9 @@ def _check_file(store: Store, file: str, rows: list[Row], proof: Proof) -> None:
             _bad(row, f"{file} cannot be read ({error.strerror or type(error).__name__})", proof)
         return
     images = _images(data, rows, proof) if rows[0]["member"] else {"": data}
+    if rows[0]["format"] == "webdataset" and images:
+        for id_, problem in _mismatches(data):
+            _bad({"file": file, "id": id_}, problem, proof)
     for row in rows:
         image = images.get(str(row["member"]))
         if image is None:
@@ -152,6 +155,13 @@ def _images(data: bytes, rows: list[Row], proof: Proof) -> dict[str, bytes]:
     for name in images.keys() - known:
         proof.say(f"{rows[0]['file']}: holds {name}, which the manifest does not know")
     return images
+
+
+def _mismatches(data: bytes) -> list[tuple[str, str]]:
+    try:
+        return list(tar_mismatches(data))
+    except (tarfile.TarError, OSError, ValueError, EOFError):
+        return []  # a damaged tar: its images are reported as missing
 
 
 def _bad(row: Row, problem: str, proof: Proof) -> None:

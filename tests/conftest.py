@@ -91,6 +91,48 @@ def stable_diffusion_vae():
 
 
 @pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory, stable_diffusion_vae):
+    """A tiny text-to-image pipeline of diffusers' own classes, and the folder that they saved it into."""
+    import torch
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from gen.models.text import train_tokenizer
+
+    corpus = ["PA chest radiograph of a 60-year-old man with cardiomegaly.", "AP view of a woman. No acute findings."]
+    tokenizer = train_tokenizer(corpus)
+    tokenizer.model_max_length = 24
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        text = CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=24, **sizes, **special)
+        theirs = StableDiffusionPipeline(
+            vae=stable_diffusion_vae,
+            text_encoder=CLIPTextModel(text),
+            tokenizer=tokenizer,
+            unet=UNet2DConditionModel(
+                sample_size=8,
+                block_out_channels=(32, 32),
+                layers_per_block=1,
+                cross_attention_dim=16,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                attention_head_dim=2,
+            ),
+            scheduler=DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    folder = tmp_path_factory.mktemp("stable") / "roentgen-like"
+    theirs.save_pretrained(folder)
+    theirs.set_progress_bar_config(disable=True)
+    return theirs, folder
+
+
+@pytest.fixture(scope="session")
 def tiny_reader_dir(tmp_path_factory) -> Path:
     """An untrained reader of three findings at 32 px, saved."""
     import torch

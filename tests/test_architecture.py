@@ -20,7 +20,7 @@ STOREYS = (
     ("tasks", "phantom", "judges", "sampler"),
     ("calls",),
     ("pipeline",),
-    ("engine",),
+    ("engine", "app"),  # a page draws and judges; what evaluates it asks of the cxr-eval command
 )
 FLOORS = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 REEXPORTS = {"CXRPipeline": "pipeline", "load_config": "config", "__version__": None}
@@ -31,6 +31,7 @@ LATE = {
     "torchxrayvision",
     "pydicom",
     "gradio",
+    "starlette",
     "peft",
     "matplotlib",
     "ray",
@@ -228,6 +229,10 @@ def test_tests_use_one_name_a_module():
         ("gen/data/index.py", "def f():\n    import gen.pipeline", False),
         ("gen/objectives/diffusion.py", "from gen import CXRPipeline", False),
         ("gen/pipeline.py", "from gen.engine.loop import Loop", False),
+        ("gen/app/text_tab.py", "from gen.pipeline import CXRPipeline", True),
+        ("gen/app/report_tab.py", "from gen.eval.evaluation import measure", False),
+        ("gen/app/page.py", "from gen.engine.loop import Loop", False),
+        ("gen/pipeline.py", "from gen.app.session import Session", False),
         ("gen/config.py", "import gen.seeds", False),
         ("gen/provenance.py", "from gen.tasks import TASKS", False),
         ("gen/attic/old.py", "from gen import config", False),

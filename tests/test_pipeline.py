@@ -13,11 +13,9 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from gen import seeds
 from gen.errors import UserError
@@ -272,53 +270,6 @@ def test_folders_that_are_no_model(saved, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="broken/unet: not a usable UNet2DConditionModel"):
         CXRPipeline.from_pretrained(broken)
-
-
-@pytest.fixture(scope="module")
-def stable_diffusion(tmp_path_factory, stable_diffusion_vae):
-    """A folder saved by diffusers' own classes."""
-    torch.manual_seed(2)
-    tokenizer = train_tokenizer(CORPUS)
-    tokenizer.model_max_length = 24
-    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=24,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        **special,
-    )
-    theirs = StableDiffusionPipeline(
-        vae=stable_diffusion_vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        unet=UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(32, 32),
-            layers_per_block=1,
-            cross_attention_dim=16,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=2,
-        ),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    folder = tmp_path_factory.mktemp("stable") / "roentgen-like"
-    theirs.save_pretrained(folder)
-    theirs.set_progress_bar_config(disable=True)
-    return theirs, folder
 
 
 def test_a_stable_diffusion_folder_draws_what_diffusers_draws(stable_diffusion, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from gen.config import load_config
 from gen.engine.classification import ClassifierJob
 from gen.engine.contrastive import ContrastiveJob
+from gen.engine.distillation import DistillationJob
 from gen.engine.segmentation import SegmenterJob
 from gen.eval.utility_plan import UtilityConfig
 from gen.models.codec import LatentCodec
@@ -16,17 +17,18 @@ from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 CONFIGS = Path(__file__).parent.parent / "configs"
 JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
 JOBS |= {"classifier.py": ClassifierJob, "segmenter.py": SegmenterJob, "contrastive.py": ContrastiveJob}
+JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}
 LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)"
 EVALUATE = r"# cxr-eval (\w+) .*--config (\S+)"
-RECIPES = sorted(CONFIGS.glob("*.yaml"))
+RECIPES = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("reference/*.yaml")])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_valid_and_opens_with_its_command(path):
     command = re.match(LAUNCH, path.read_text()) or re.match(EVALUATE, path.read_text())
     assert command, f"{path}: open with the command that runs it"
-    assert command[2] == f"configs/{path.name}"
+    assert command[2] == f"configs/{path.relative_to(CONFIGS).as_posix()}"
     load_config(JOBS[command[1]], path)
     assert len(path.read_text().splitlines()) <= 60
 

@@ -23,6 +23,7 @@ from gen.engine.processes import processes
 from gen.errors import exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser, widened
 from gen.models.loading import load_codec
+from gen.models.lowrank import plain, with_low_rank
 from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
@@ -60,7 +61,7 @@ class LatentLearner(Learner):
         if conditioner is None:
             shape = self.codec.latent_shape(self.job.data.resolution)
             conditioner = self.kind.new_conditioner(self.job.task, shape, text.width)
-        return self.kind(text, conditioner)
+        return self.kind(text, None if conditioner is None else conditioner.requires_grad_(True).train())
 
     def _words(self) -> PreTrainedTokenizerBase | None:
         """The small encoder's tokenizer: made once a run, from templates and the training rows' own prompts."""
@@ -81,7 +82,10 @@ class LatentLearner(Learner):
         text.requires_grad_(self.job.text.trainable)
         task = self._task(text, pipeline.conditioner if pipeline.config.task == self.job.task.name else None)
         unet = widened(pipeline.unet, task.spatial_channels(pipeline.unet.config.out_channels))
-        return {"task": task, "denoiser": Denoiser(unet.requires_grad_(True))}
+        unet = unet.requires_grad_(True)
+        if self.job.low_rank:
+            unet = with_low_rank(unet, self.job.low_rank, whole=("conv_in", "conv_out"))
+        return {"task": task, "denoiser": Denoiser(unet)}
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
@@ -113,8 +117,9 @@ class LatentLearner(Learner):
 
     def pipeline(self, trained: nn.ModuleDict) -> CXRPipeline:
         """The trained modules as a pipeline."""
+        denoiser = Denoiser(plain(trained["denoiser"].backbone))
         return CXRPipeline.from_modules(
-            self.codec, trained["task"], trained["denoiser"], self.objective.scheduler, self.job.data.resolution
+            self.codec, trained["task"], denoiser, self.objective.scheduler, self.job.data.resolution
         )
 
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:

@@ -1,30 +1,35 @@
 """Make a small, shareable model folder of a run: python train/publish.py runs/text_256/export OUT [--codec DIR]
 
 Casts weights to float16, puts in a codec whose decoder was trained further (its encoder must be the same), measures the
-model on the index and writes the model card.
+model on the index and writes the model card. With --base, what is equal in another model's folder is left out, and of
+the denoiser only the difference is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
 import yaml
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, LCMScheduler
+from safetensors.torch import load_file, save_file
 
-from gen.data.dataset import CXRDataset, make_dataset
+from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import appearance_figures, reconstruction_figures
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
+from gen.models.differences import DIFFERENCE, difference, lost
 from gen.models.loading import load_codec
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig
 
-SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
-CARD = Path(__file__).parents[1] / "configs" / "model_card.md"
+SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "lcm": LCMScheduler}
+CARDS = Path(__file__).parents[1] / "configs"
+SHARED = ("vae", "text_encoder", "tokenizer")
 
 
 def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
@@ -41,12 +46,15 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
     return pipeline
 
 
-def measure(pipeline: CXRPipeline, test: CXRDataset, train: CXRDataset) -> dict:
-    """Figures on the test split: reconstruction, and the likeness of as many drawn images."""
-    return {
+def measure(pipeline: CXRPipeline, index: Path) -> tuple[dict, int]:
+    """Figures on the test split: reconstruction, and the likeness of as many drawn images; and the training images."""
+    data = DataConfig(index=index, resolution=pipeline.config.resolution, may_ship_only=True)
+    test, train = make_dataset(data, "test", 0), make_dataset(data, "train", 0)
+    figures = {
         "codec": reconstruction_figures(pipeline.vae, test),
         "appearance": appearance_figures(pipeline, test, train),
     }
+    return figures, len(train)
 
 
 def history(export: Path) -> list[dict]:
@@ -61,21 +69,44 @@ def history(export: Path) -> list[dict]:
     return [*runs, {**own, "batch_size": config["train"]["batch_size"], "figures": summary["figures"]}]
 
 
-def card(figures: dict, runs: list[dict], train_images: int) -> str:
-    """The model card with this model's numbers in it."""
+def card(template: Path, figures: dict, runs: list[dict], train_images: int) -> str:
+    """A model card with this model's numbers in it."""
     steps = [f"| {run['run']} | {run['step']:,} | {run['batch_size']} | {run['minutes']:g} |" for run in runs]
     values = {"TRAIN_IMAGES": f"{train_images:,}", "RUNS": "\n".join(steps), "FIGURES": json.dumps(figures, indent=1)}
-    text = CARD.read_text()
+    text = template.read_text()
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
 
 
-def write_model(pipeline: CXRPipeline, figures: dict, runs: list[dict], train_images: int, folder: Path) -> None:
+def write_model(pipeline: CXRPipeline, figures: dict, runs: list[dict], text: str, folder: Path) -> None:
     """Weights in float16, figures and card."""
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))
-    (folder / "README.md").write_text(card(figures, runs, train_images))
+    (folder / "README.md").write_text(text)
+
+
+def _content(folder: Path) -> dict[str, object]:
+    """Weights and words of a component; a tokenizer also notes how long the last texts were, which is left out."""
+    content: dict[str, object] = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    for path in folder.glob("tokenizer.json"):
+        content |= {k: v for k, v in json.loads(path.read_text()).items() if k not in ("truncation", "padding")}
+    return content
+
+
+def slim(folder: Path, base: Path, rank: int) -> float:
+    """Leave out of a model's folder what its base has; returns the share of the denoiser's change that is lost."""
+    for name in SHARED:
+        if _content(folder / name) == _content(base / name):
+            shutil.rmtree(folder / name)
+    weights = next((folder / "unet").glob("*.safetensors"))
+    tuned, start = load_file(weights), load_file(next((base / "unet").glob("*.safetensors")))
+    stored = {name: value.half().contiguous() for name, value in difference(tuned, start, rank).items()}
+    weights.unlink()
+    save_file(stored, folder / "unet" / DIFFERENCE)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "base": base.name}, indent=2))
+    return lost(tuned, start, stored)
 
 
 def main() -> None:
@@ -89,6 +120,9 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="the model's default guidance scale")
     parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="ddim", help="the model's default sampler")
     parser.add_argument("--name", default="cxr-gen", help="model name written into every record")
+    parser.add_argument("--figures", type=Path, help="JSON of figures to print on the card, in place of measuring")
+    parser.add_argument("--base", type=Path, help="model folder of which only the differences are kept")
+    parser.add_argument("--rank", type=int, default=16, help="rank of the kept differences")
     arguments = parser.parse_args()
     pipeline = CXRPipeline.from_pretrained(arguments.run)
     defaults = {"steps": arguments.steps, "guidance": arguments.guidance, "name": arguments.name}
@@ -96,12 +130,20 @@ def main() -> None:
     if arguments.codec:
         pipeline = with_codec(pipeline, load_codec(arguments.codec))
     pipeline.scheduler = SAMPLERS[arguments.sampler].from_config(pipeline.scheduler.config)
-    data = DataConfig(index=arguments.index, resolution=pipeline.config.resolution, may_ship_only=True)
-    test, train = make_dataset(data, "test", 0), make_dataset(data, "train", 0)
-    figures = measure(pipeline, test, train)
+    figures, images = json.loads(arguments.figures.read_text()) if arguments.figures else {}, 0
+    if not arguments.figures:
+        figures, images = measure(pipeline, arguments.index)
     exports = [folder for folder in (arguments.codec, arguments.run) if folder is not None]
     runs = list({run["run"]: run for export in exports for run in history(export)}.values())
-    replace_folder(arguments.out, lambda folder: write_model(pipeline, figures, runs, len(train), folder))
+    template = CARDS / f"{'model' if pipeline.config.task == 'text' else pipeline.config.task}_card.md"
+    text = card(template, figures, runs, images)
+
+    def write(folder: Path) -> None:
+        write_model(pipeline, figures, runs, text, folder)
+        if arguments.base:
+            print(f"{slim(folder, arguments.base, arguments.rank):.2%} of the change of weights is left out")
+
+    replace_folder(arguments.out, write)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB\n{json.dumps(figures, indent=1)}")
 

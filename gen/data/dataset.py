@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from gen import seeds
 from gen.data.images import prepare
 from gen.data.index import read_index
 from gen.data.linked import Directory, Linked, Needs, column_key, padded
-from gen.data.moments import MomentsStore, image_key, image_keys
+from gen.data.moments import MomentsStore, MomentsStores, image_key, image_keys
 from gen.data.prompts import prompt_from_row
 from gen.data.quarantine import Quarantine
 from gen.data.records import Records
@@ -41,7 +41,7 @@ class CXRDataset(Dataset):
         self,
         rows: pd.DataFrame,
         resolution: int,
-        moments: Path | None = None,
+        moments: Path | Sequence[Path] | None = None,
         seed: int = 0,
         quarantine: Quarantine | None = None,
         needs: Needs | None = None,
@@ -52,10 +52,11 @@ class CXRDataset(Dataset):
         self.quarantine = quarantine
         self.needs = Needs() if needs is None else needs
         self.directory = Directory(rows if among is None else among) if self.needs.links else None
-        self.store = MomentsStore(Path(moments)) if moments else None
+        several = isinstance(moments, Sequence) and not isinstance(moments, str)
+        self.store = (MomentsStores(moments) if several else MomentsStore(Path(moments))) if moments else None
         self.records = Records(rows if self.store is None else self._stored(rows, self.store))
 
-    def _stored(self, rows: pd.DataFrame, store: MomentsStore) -> pd.DataFrame:
+    def _stored(self, rows: pd.DataFrame, store: MomentsStore | MomentsStores) -> pd.DataFrame:
         """The rows with moments; the others go into quarantine, or all must have them where there is none."""
         wanted = [self._wanted(record) for record in rows.to_dict("records")] if self.directory else None
         wanted = [[self._named(key)] for key in image_keys(rows)] if wanted is None else wanted
@@ -179,6 +180,20 @@ def load_rows(config: DataConfig, split: str) -> pd.DataFrame:
     return rows
 
 
+def repeated(rows: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
+    """The rows, those of each named source so many times: small data sets beside large ones.
+
+    Errors: UserError for a source that is not there.
+    """
+    if not times:
+        return rows
+    sources = rows["source"] if "source" in rows else pd.Series("", rows.index)
+    for name in times:
+        if name not in set(sources):
+            raise UserError(f"data.repeat: no rows of source {name!r} (found: {', '.join(sorted(set(sources)))})")
+    return rows.loc[rows.index.repeat(sources.map(lambda name: times.get(name, 1)))].reset_index(drop=True)
+
+
 def make_dataset(
     config: DataConfig,
     split: str,
@@ -195,6 +210,8 @@ def make_dataset(
     rows = among if usable is None else usable(among, config)
     if rows.empty:
         raise UserError(f"{config.index}: no row of split {split!r} has what this task needs; see CONTRIBUTING.md")
+    if split == "train":
+        rows = repeated(rows, config.repeat)
     quarantine = None if run is None else Quarantine(run / f"unreadable_{split}.csv", config.max_bad_share, len(rows))
     return CXRDataset(rows, config.resolution, config.moments, seed, quarantine, needs, among)
 

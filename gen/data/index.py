@@ -11,6 +11,7 @@
 | findings | labels of gen.data.vocabulary joined by ";", "No Finding", or empty where nothing is known |
 | report | free text |
 | split | train, val, test |
+| angle | degrees of the beam around the patient, 0 PA, 90 left lateral, 180 AP, NaN unknown |
 | offset_days | days since the patient's first image or admission, NaN unknown |
 | source, licence | where the image comes from and under which terms |
 | may_ship | whether the licence lets copies, and weights trained on it, be passed on |
@@ -40,7 +41,7 @@ from gen.files import replacing
 REQUIRED = ("image", "patient_id", "split")
 TEXT = ("image", "patient_id", "study_id", "view", "sex", "age_group", "findings", "report", "split")
 TEXT += ("source", "licence", "soft")
-NUMBERS = ("age", "offset_days", "width", "height")
+NUMBERS = ("age", "angle", "offset_days", "width", "height")
 FLAGS = ("may_ship", "inverted")
 PATHS = ("image", "soft")
 COLUMNS = ("image", "patient_id", "study_id", "view", "sex", "age", "age_group", "findings", "report", "split")

@@ -121,6 +121,44 @@ class MomentsStore:
             )
 
 
+class MomentsStores:
+    """Several stores read as one, such as one a data set, with as many variants as the store that has fewest.
+
+    Errors: UserError for stores whose latents differ in shape.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.stores = [MomentsStore(Path(folder)) for folder in folders]
+        first, *others = self.stores
+        self.folder = first.folder
+        self.variants = min(store.variants for store in self.stores)
+        for store in others:
+            if store.meta["shape"][1:] != first.meta["shape"][1:]:
+                raise UserError(f"{store.folder}: its latents have another shape than those of {first.folder}")
+
+    def __getitem__(self, key_variant: tuple[str, int]) -> np.ndarray:
+        """Moments of one image, a copy. Shapes: -> [2C, h, w] float16."""
+        return next(store for store in self.stores if key_variant[0] in store.row_of)[key_variant]
+
+    def missing(self, keys: list[str]) -> list[str]:
+        """Those of the keys that no store has."""
+        for store in self.stores:
+            keys = store.missing(keys)
+        return keys
+
+    def check_holds(self, keys: list[str]) -> None:
+        """Raise UserError unless every key is in one of the stores."""
+        *others, last = self.stores
+        for store in others:
+            keys = store.missing(keys)
+        last.check_holds(keys)
+
+    def check_codec(self, signature: Sequence[float]) -> None:
+        """Raise UserError unless the codec of this signature has encoded every store."""
+        for store in self.stores:
+            store.check_codec(signature)
+
+
 def _reserve(path: Path) -> None:
     """Claim a sparse file's disk space now: a memory-mapped write that finds none later would end the process."""
     if hasattr(os, "posix_fallocate"):

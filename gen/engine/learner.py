@@ -21,6 +21,9 @@ class Learner(nn.Module):
         """Endless batches for one rank from micro-batch number `start` onwards."""
         raise NotImplementedError
 
+    def stepped(self) -> None:
+        """Called after every optimizer step."""
+
     def data_fingerprint(self) -> str:
         """What tells these training images from others; empty where there are none."""
         return ""

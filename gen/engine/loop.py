@@ -90,6 +90,7 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.learner.trained)
+        self.learner.stepped()
         return totals
 
     def _sync(self, last: bool):

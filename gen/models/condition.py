@@ -14,6 +14,7 @@ class Condition:
 
     Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial [B, C, h, w] or None.
     The null_* fields are what guidance compares with and what a dropped sample gets; they have the same shapes.
+    `summarised` [B, L] marks the tokens that the summary is the mean of, of those that count; None means all.
     """
 
     tokens: Tensor
@@ -22,10 +23,11 @@ class Condition:
     null_mask: Tensor
     spatial: Tensor | None = None
     null_spatial: Tensor | None = None
+    summarised: Tensor | None = None
 
     def summary(self) -> Tensor:
         """Mean of the tokens that count. Shapes: -> [B, D]."""
-        return masked_mean(self.tokens, self.mask)
+        return masked_mean(self.tokens, self.mask if self.summarised is None else self.mask & self.summarised)
 
     def drop(self, probability: float, generator: torch.Generator | None = None) -> Condition:
         """Replace each sample's condition by its null with this probability, drawn per sample."""

@@ -104,6 +104,22 @@ def build_denoiser(
     return Denoiser(backbone)
 
 
+def student_of(teacher: Denoiser, guidance_channels: int) -> Denoiser:
+    """A copy that can be told the guidance scale; the new projection is zero, so that it starts as the teacher.
+
+    Errors: UserError for a transformer, which has no place for the scale, and for a teacher that is a student itself.
+    """
+    if not isinstance(teacher.backbone, UNet2DConditionModel):
+        raise UserError("teacher: only a UNet can be told the guidance scale; distil one of those")
+    if teacher.embeds_guidance:
+        raise UserError("teacher: this is a distilled student itself; distil the model that it came from")
+    backbone = UNet2DConditionModel.from_config(teacher.backbone.config, time_cond_proj_dim=guidance_channels)
+    left = backbone.load_state_dict(teacher.backbone.state_dict(), strict=False)
+    assert left.missing_keys == ["time_embedding.cond_proj.weight"] and not left.unexpected_keys
+    nn.init.zeros_(backbone.time_embedding.cond_proj.weight)
+    return Denoiser(backbone)
+
+
 def _build_unet(
     config: UNetConfig, latent_channels: int, latent_size: int, token_width: int, spatial_channels: int
 ) -> UNet2DConditionModel:

@@ -34,12 +34,15 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.configuration_utils import FrozenDict
+from safetensors.torch import load_file
 
 from gen.errors import UserError
 from gen.models.bone import BoneConditioner
 from gen.models.codec import LatentCodec
+from gen.models.differences import DIFFERENCE, restored
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
+from gen.models.views import ViewEncoder
 
 Model = TypeVar("Model", bound=ModelMixin)
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
@@ -54,7 +57,10 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
     )
 }
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
-CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {"gen.models.bone": {"BoneConditioner": BoneConditioner}}
+CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
+    "gen.models.bone": {"BoneConditioner": BoneConditioner},
+    "gen.models.views": {"ViewEncoder": ViewEncoder},
+}
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},
@@ -140,22 +146,61 @@ def _try_out(scheduler: SchedulerMixin) -> None:
     copy.step(nothing, copy.timesteps[0], nothing)
 
 
+def base_of(folder: Path, index: dict) -> Path | None:
+    """The model beside this one that it differs from and shares the rest with, or None.
+
+    Errors: UserError where it is not there, or where the name leads elsewhere.
+    """
+    name = index.get("base")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\:"):
+        raise UserError(f"{folder}: base {name!r} in model_index.json is no folder beside it; fetch the model again")
+    base = folder.parent / name
+    if not (base / "model_index.json").is_file():
+        raise UserError(f"{folder}: builds upon the model {name}, which is not beside it; fetch {base} too")
+    return base
+
+
 def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
-    """The modules of a pipeline that this suite has saved, by the names of its model_index.json."""
+    """The modules of a pipeline that this suite has saved, by the names of its model_index.json.
+
+    What the folder does not hold comes from the model that it names as its base.
+    """
     check_components(folder, index)
-    text = load_text_encoder(folder, subfolder="text_encoder")
+    base = base_of(folder, index)
+
+    def home(name: str) -> Path:
+        return folder if base is None or (folder / name).is_dir() else base
+
+    text = load_text_encoder(home("text_encoder"), subfolder="text_encoder")
     module, kind = index.get("conditioner") or (None, None)
     conditioner = {}
     if kind is not None:
         conditioner["conditioner"] = load_component(CONDITIONERS[module][kind], folder / "conditioner", dtype)
     return {
         **conditioner,
-        "vae": load_codec(folder / "vae", dtype),
+        "vae": load_codec(home("vae") / "vae", dtype),
         "text_encoder": text.model.to(dtype),
         "tokenizer": text.tokenizer,
-        "unet": load_component(UNETS[index["unet"][1]], folder / "unet", dtype),
+        "unet": _load_unet(UNETS[index["unet"][1]], home("unet") / "unet", base, dtype),
         "scheduler": load_scheduler(index["scheduler"][1], folder / "scheduler"),
     }
+
+
+def _load_unet(kind: type[Model], folder: Path, base: Path | None, dtype: torch.dtype) -> Model:
+    """A denoiser from its weights, or from its base's weights and what differs from them."""
+    path = folder / DIFFERENCE
+    if base is None or not path.is_file():
+        return load_component(kind, folder, dtype)
+    settings = read_settings(folder / "config.json")
+    start = load_component(kind, base / "unet").state_dict()
+    with said_plainly(folder, kind.__name__):
+        model = kind.from_config(settings)
+        weights = restored(start, load_file(path))
+        model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    check_loaded(folder, model, {})
+    return model.to(dtype).eval()
 
 
 def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:
@@ -195,9 +240,10 @@ def download(model: str, revision: str | None) -> Path:
         raise UserError(f"{model}: no such folder, and not to be had from the hub ({reason})") from None
 
 
-def weights_hash(folder: str | Path) -> str:
-    """Twelve hexadecimal digits over the weight files below a folder, in name order."""
+def weights_hash(*folders: str | Path | None) -> str:
+    """Twelve hexadecimal digits over the weight files below the folders, in name order."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*.safetensors")):
-        digest.update(path.read_bytes())
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.safetensors")) if folder is not None else ():
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -19,7 +19,9 @@ def phantom(
     n: Annotated[int, typer.Option(help="number of images")] = 100,
     seed: Annotated[int, typer.Option(help="the data set's seed: the same seed, the same bits")] = 0,
     size: Annotated[int, typer.Option(help="side of the images in pixels, a multiple of 8")] = 256,
-    views: Annotated[str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, with commas")] = "PA",
+    views: Annotated[
+        str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, OBLIQUE, with commas")
+    ] = "PA",
     followed: Annotated[float, typer.Option(help="share of patients with follow-ups after 24 and 72 hours")] = 0.15,
     workers: Annotated[int, typer.Option(help="processes")] = 1,
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gen.schema.base import Strict
 from gen.schema.tasks import TaskConfig
@@ -18,9 +18,12 @@ class DataConfig(Strict):
     """Where the radiographs are and how they become tensors."""
 
     index: Path = Field(description="index table written by cxr-index, Parquet or CSV")
-    moments: Path | None = Field(None, description="moments store written by train/encode.py; None trains on pixels")
+    moments: Path | tuple[Path, ...] | None = Field(
+        None, description="moments store written by train/encode.py, or several; None trains on pixels"
+    )
     resolution: int = Field(gt=0, description="side of the square image, pixels")
     may_ship_only: bool = Field(False, description="use only rows whose licence lets trained weights be shared")
+    repeat: dict[str, PositiveInt] = Field({}, description="times a source's training rows come in an epoch, else once")
     workers: int = Field(0, ge=0, description="data loading processes per rank")
     max_bad_share: float = Field(0.01, ge=0, lt=1, description="share of unreadable images that a job goes on without")
 
@@ -137,7 +140,7 @@ class TrainConfig(Strict):
     learning_rate: float = Field(gt=0, description="peak learning rate")
     lr_schedule: Literal["constant", "cosine"] = Field(description="after the warm-up")
     warmup_steps: int = Field(0, ge=0, description="linear warm-up, optimizer steps")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, a step and unit of learning rate")
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW moments")
     clip_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, warmed up")
@@ -186,6 +189,13 @@ class LatentJob(Strict):
     train: TrainConfig
     validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
     initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
+    low_rank: int = Field(0, ge=0, description="rank of the changes to those weights; 0 trains the weights themselves")
+
+    @model_validator(mode="after")
+    def _changes_of_something(self) -> LatentJob:
+        if self.low_rank and self.initialise_from is None:
+            raise ValueError("low_rank: changes need weights to start from; give initialise_from or leave it out")
+        return self
 
 
 class TextEncoderJob(Strict):
@@ -211,5 +221,5 @@ class EncodeJob(Strict):
     out: Path = Field(description="folder of the moments store")
     variants: int = Field(1, ge=1, description="variant 0 is the plain image, the others are augmented")
     columns: tuple[str, ...] = Field(("image",), description="index columns of images, such as image, soft")
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(8, gt=0, description="images encoded at once by a process")
     seed: int = Field(0, description="of the augmentations")

@@ -21,6 +21,23 @@ class TextTaskConfig(AnyTaskConfig):
     name: Literal["text"] = "text"
 
 
+class ViewTaskConfig(AnyTaskConfig):
+    """A view, a prompt and other images of the study."""
+
+    name: Literal["view"] = "view"
+    part_drop: float = Field(
+        0.2, ge=0, le=1, description="probability that prompt, view, angle or one context image is left out by itself"
+    )
+    grid: int = Field(8, gt=0, description="tokens of a context image, a side")
+    hidden: int = Field(64, gt=0, description="channels of the first layer over context images")
+
+
+class InpaintTaskConfig(AnyTaskConfig):
+    """A prompt and the surroundings of what is to be drawn."""
+
+    name: Literal["inpaint"] = "inpaint"
+
+
 class BoneTaskConfig(AnyTaskConfig):
     """A radiograph to its soft-tissue image."""
 
@@ -33,4 +50,6 @@ class BoneTaskConfig(AnyTaskConfig):
     )
 
 
-TaskConfig = Annotated[TextTaskConfig | BoneTaskConfig, Field(discriminator="name")]
+TaskConfig = Annotated[
+    TextTaskConfig | ViewTaskConfig | InpaintTaskConfig | BoneTaskConfig, Field(discriminator="name")
+]

@@ -14,6 +14,8 @@ To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a 
 """
 
 from gen.tasks.bone import BoneTask
+from gen.tasks.inpaint import InpaintTask
 from gen.tasks.text import TextTask
+from gen.tasks.view import ViewTask
 
-TASKS = {"text": TextTask, "bone": BoneTask}
+TASKS = {"text": TextTask, "view": ViewTask, "inpaint": InpaintTask, "bone": BoneTask}

@@ -21,11 +21,10 @@ def boxes(count, seed=0):
     images = torch.from_numpy(rng.integers(100, 140, (count, 1, 32, 32), dtype=np.uint8))
     masks = torch.zeros(count, 2, 32, 32, dtype=torch.uint8)
     for number in range(count):
-        for structure, grey in enumerate((20, 240)):
-            row, column = rng.integers(2, 18, 2)
+        for structure, (grey, left) in enumerate(((20, 1), (240, 17))):  # side by side: a hidden box has no fair Dice
+            row, column = rng.integers(2, 18), rng.integers(left, left + 4)
             masks[number, structure, row : row + 10, column : column + 10] = 1
             images[number, 0][masks[number, structure] == 1] = grey
-        masks[number, 0][masks[number, 1] == 1] = 0
     masks[::2, 1] = UNKNOWN
     return SegmentedImages(images, masks, [str(number) for number in range(count)])
 
@@ -39,7 +38,7 @@ def test_learns_both_structures(tmp_path):
     export = Loop(learner, train, train, tmp_path / "run", cpu=True).train()
     segmenter = LungSegmenter.load(export)
     figures = mean_dice(predicted(segmenter.network, learner.held_out), learner.held_out.masks)
-    assert figures["dice lungs"] > 0.6 and figures["dice heart"] > 0.8  # a mask of everything has 0.18
+    assert figures["dice lungs"] > 0.8 and figures["dice heart"] > 0.8  # a mask of everything has 0.18
     assert next((tmp_path / "run" / "samples").rglob("masks.png")).is_file()
 
 

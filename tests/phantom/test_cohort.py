@@ -75,7 +75,7 @@ def test_plans_give_a_patient_the_same_seed_whatever_their_number():
     [
         (("--n", 0), "--n 0"),
         (("--size", 100), "--size 100"),
-        (("--views", "PA,OBLIQUE"), "OBLIQUE"),
+        (("--views", "PA,SKYLINE"), "SKYLINE"),
         (("--views", "PA,PA"), "once"),
         (("--workers", 0), "--workers 0"),
     ],

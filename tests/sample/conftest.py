@@ -11,19 +11,6 @@ import pytest
 from gen.sample.cli import main
 
 
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """Threads that do not divide a batch evenly compute its images in other parts, and round some of them otherwise."""
-    import torch
-
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # of the commands that tests start
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(before)
-
-
 @pytest.fixture
 def cxr_sample(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run `cxr-sample ...`: exit code, standard output, standard error."""

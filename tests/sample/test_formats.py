@@ -1,5 +1,6 @@
 """Sets as other programs read them."""
 
+import io
 import json
 import tarfile
 
@@ -112,6 +113,33 @@ def test_addresses(cxr_sample, draw_plan, make_plan, png_set, tmp_path, scheme, 
 def test_unknown_addresses(draw_plan, make_plan, tmp_path):
     code, _, err = draw_plan(make_plan(2), "nowhere://bucket/set")
     assert code == 2 and "not an address that fsspec can open here" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda name, data: None if name == "0001.json" else data, "0001: has no .json beside it"),
+        (lambda name, data: b"[" if name == "0001.json" else data, "0001: has a damaged .json beside it"),
+        (lambda name, data: data.replace(b'"seed": ', b'"seed": 1') if name == "0001.json" else data, "not its own"),
+        (lambda name, data: b"Lateral view." if name == "0001.txt" else data, "0001: has a .txt beside it that is not"),
+    ],
+)
+def test_what_lies_beside_an_image_in_a_tar_is_its_own(cxr_sample, draw_plan, make_plan, tmp_path, change, said):
+    draw_plan(make_plan(2), tmp_path / "set", "--format", "webdataset")
+    (path,) = (tmp_path / "set/data").glob("*.tar")
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        members = {info.name: tar.extractfile(info).read() for info in tar}
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            if (changed := change(name, data)) is not None:
+                info = tarfile.TarInfo(name)
+                info.size = len(changed)
+                tar.addfile(info, io.BytesIO(changed))
+    code, out, _ = cxr_sample("verify", tmp_path / "set")
+    assert code == 1 and said in out
+    path.write_bytes(whole)
+    assert cxr_sample("verify", tmp_path / "set")[0] == 0
 
 
 def test_a_tar_of_a_killed_worker_is_no_result(cxr_sample, draw_plan, make_plan, tmp_path):

@@ -1,0 +1,159 @@
+"""Pages that are read off the code: every command's help and every setting. `python docs/generate.py` writes them.
+
+tests/test_docs.py fails where a page in docs/ is no longer what this writes.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PAGES = Path(__file__).parent / "pages"
+WIDTH = 100  # characters of help
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page by its path below docs/pages."""
+    return {Path("commands") / f"{name}.txt": help_page(name, app) for name, app in programs().items()} | {
+        Path("settings.md"): settings_page()
+    }
+
+
+# ---- commands -----------------------------------------------------------------------------------------------
+
+
+def programs() -> dict[str, typer.Typer]:
+    """The console scripts."""
+    from gen.app.cli import app as page
+    from gen.eval.cli import app as evaluate
+    from gen.phantom.cli import app as index
+    from gen.sample.cli import app as sample
+
+    return {"cxr-app": page, "cxr-eval": evaluate, "cxr-index": index, "cxr-sample": sample}
+
+
+def help_page(name: str, app: typer.Typer) -> str:
+    """The help of a program and of each of its commands, as plain text of a fixed width."""
+    command = typer.main.get_command(app)
+    nested = getattr(command, "commands", {})
+    texts = [_help(command, name), *(_help(one, f"{name} {word}") for word, one in nested.items())]
+    return "\n\n".join(f"$ {called} --help\n\n{text}" for called, text in texts) + "\n"
+
+
+def _help(command, called: str) -> tuple[str, str]:
+    command.rich_markup_mode = None  # plain text, the same whatever draws boxes around it
+    context = command.make_context(called, [], resilient_parsing=True, terminal_width=WIDTH, max_content_width=WIDTH)
+    return called, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+
+
+# ---- settings -----------------------------------------------------------------------------------------------
+
+
+def jobs() -> dict[str, type[BaseModel]]:
+    """Job by job what its YAML holds."""
+    from gen.engine.classification import ClassifierJob
+    from gen.engine.contrastive import ContrastiveJob
+    from gen.engine.segmentation import SegmenterJob
+    from gen.eval.utility_plan import UtilityConfig
+    from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
+
+    return {
+        "train/vae.py": CodecJob,
+        "train/encode.py": EncodeJob,
+        "train/text.py": TextEncoderJob,
+        "train/ldm.py": LatentJob,
+        "train/classifier.py": ClassifierJob,
+        "train/segmenter.py": SegmenterJob,
+        "train/contrastive.py": ContrastiveJob,
+        "cxr-eval utility": UtilityConfig,
+    }
+
+
+def settings_page() -> str:
+    """A table a job and a table a section."""
+    lines = ["# Every setting", ""]
+    lines += ["Read off `gen.schema`; a recipe is a YAML file of these keys, and `key.path=value` behind a command"]
+    lines += [
+        "sets any of them. Unknown keys are refused. **Required** means that nothing stands in for it: numbers that"
+    ]
+    lines += ["define a result have no hidden default.", ""]
+    sections: dict[type[BaseModel], None] = {}
+    for job, model in jobs().items():
+        lines += [f"## {job}", "", *_table(model, sections), ""]
+    for model in sections:  # grows while it is read: sections within sections
+        lines += [f"## {model.__name__}", "", (model.__doc__ or "").strip(), "", *_table(model, sections), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(model: type[BaseModel], sections: dict[type[BaseModel], None]) -> list[str]:
+    rows = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        sections |= dict.fromkeys(_models(field.annotation), None)
+        cells = (f"`{name}`", _values(field), _default(field), _meaning(field))
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _values(field: FieldInfo) -> str:
+    bounds = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    said = [f"{sign} {getattr(m, name)}" for m in field.metadata for name, sign in bounds.items() if hasattr(m, name)]
+    return ", ".join([_type(field.annotation), *said])
+
+
+def _type(annotation: object) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin is Literal:
+        return " or ".join(f"`{part}`" for part in parts)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(part) for part in parts)
+    if origin is tuple:
+        return f"list of {_type(parts[0])}"
+    if annotation is type(None):
+        return "`null`"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[section](#{annotation.__name__.lower()})"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}.get(
+        getattr(annotation, "__name__", ""), str(annotation)
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else 'null' if value is None else value}`"
+
+
+def _meaning(field: FieldInfo) -> str:
+    said = field.description or next(((model.__doc__ or "").strip() for model in _models(field.annotation)), "")
+    return said.splitlines()[0].replace("|", "/") if said else ""
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, text in pages().items():
+        (PAGES / path).parent.mkdir(parents=True, exist_ok=True)
+        (PAGES / path).write_text(text, encoding="utf-8")
+        print(f"wrote docs/pages/{path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Draw from words: prompt, finding chips, view, age, sex, seed and steps; records and files of what was drawn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from gen.app.answers import number, plainly, whole
+from gen.app.drawings import told_steps, write_files
+
+if TYPE_CHECKING:
+    from gen.app.session import Session
+
+EXAMPLES = (
+    "PA chest radiograph of a 31-year-old woman with no acute findings.",
+    "AP chest radiograph of a 74-year-old man with cardiomegaly and pulmonary edema.",
+    "AP chest radiograph of a 3-year-old child with bacterial pneumonia.",
+    "PA chest radiograph of a 59-year-old woman with a pleural effusion.",
+)
+CHIPS = ("No Finding", "Cardiomegaly", "Pleural Effusion", "Edema", "Consolidation", "Pneumonia")
+CHIPS += ("Atelectasis", "Pneumothorax", "Mass", "Nodule", "Support Devices")
+ANY = "any"  # whatever the prompt says
+VIEWS = (ANY, "PA", "AP", "AP SUPINE", "LATERAL")
+SEXES = ((ANY, ""), ("woman", "F"), ("man", "M"))
+OPENING = "Chest radiograph with "
+MOST_IMAGES, MOST_STEPS, LARGEST_GUIDANCE = 4, 50, 10
+
+
+class TextTab:
+    """Prompt in, radiographs out."""
+
+    title, task = "Draw", "text"
+
+    def build(self, session: Session) -> None:
+        """Questions on the left, radiographs on the right."""
+        import gradio as gr
+
+        self.session, self.training = session, None
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                asked, button = self._asked()
+            with gr.Column(scale=6, min_width=320):
+                answers = self._answers()
+        event = {"fn": self._handler(), "inputs": asked, "outputs": answers, "api_visibility": "private"}
+        gr.on([button.click, asked[0].submit], **event)
+
+    def _asked(self) -> tuple[list, object]:
+        import gradio as gr
+
+        config = self.session.pipeline(self.task).config
+        prompt = gr.Textbox(EXAMPLES[0], label="Prompt", lines=2, max_lines=4, max_length=500, elem_id="prompt")
+        chips = gr.CheckboxGroup(list(CHIPS), label="Findings, put into words for you", elem_classes="chips")
+        chips.input(_in_words, chips, prompt, show_progress="hidden", api_visibility="private")
+        with gr.Row():
+            view = gr.Dropdown(list(VIEWS), value=ANY, label="View", min_width=120)
+            sex = gr.Dropdown(list(SEXES), value="", label="Sex", min_width=120)
+            age = gr.Textbox("", label="Age, years", placeholder=ANY, max_length=5, min_width=100, elem_id="age")
+        with gr.Row():
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53, min_width=100)
+            count = gr.Slider(1, MOST_IMAGES, 2, step=1, label="Images", min_width=120, elem_id="images")
+        with gr.Row():
+            steps = gr.Slider(1, MOST_STEPS, config.steps, step=1, label="Steps", min_width=120, elem_id="steps")
+            guidance = gr.Slider(1, LARGEST_GUIDANCE, config.guidance, step=0.5, label="Guidance", min_width=120)
+        button = gr.Button("Draw", variant="primary", elem_id="draw")
+        gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples", api_visibility="private")
+        return [prompt, view, sex, age, seed, count, steps, guidance], button
+
+    def _answers(self) -> list:
+        import gradio as gr
+
+        images = gr.Gallery(
+            label="Synthetic radiographs", columns=2, object_fit="contain", height=520, elem_classes="radiographs"
+        )
+        with gr.Row():
+            png = gr.DownloadButton("Download PNG", interactive=False, elem_id="png")
+            dicom = gr.DownloadButton("Download DICOM", interactive=False, elem_id="dicom")
+        answers = [images, png, dicom]
+        if self.session.index is not None:
+            answers.append(gr.Gallery(label="Nearest training radiographs", columns=2, height=300))
+        with gr.Accordion("Records: how to draw these again", open=False):
+            answers.append(gr.Code(language="json", show_label=False, elem_id="records"))
+        return answers
+
+    def _handler(self):
+        import gradio as gr
+
+        @plainly
+        def draw(prompt, view, sex, age, seed, count, steps, guidance, progress=gr.Progress()):  # noqa: B008
+            return self._draw(prompt, view, sex, age, seed, count, steps, guidance, progress)
+
+        return draw
+
+    def _draw(self, prompt, view, sex, age, seed, count, steps, guidance, progress) -> list:
+        import gradio as gr
+
+        drawn = self.session.pipeline(self.task)(
+            str(prompt).strip(),
+            view=None if view == ANY else view,
+            sex=sex or None,
+            age=number(age, "age"),
+            seed=whole(seed, "seed"),
+            num_images_per_prompt=int(count),
+            steps=int(steps),
+            guidance=float(guidance),
+            callback_on_step_end=told_steps(progress, int(steps)),
+            progress=False,
+        )
+        files = write_files(drawn, self.session.new_folder("drawn"))
+        captions = [f"synthetic, seed {record.seed}: {record.prompt}" for record in drawn.records]
+        given = [gr.DownloadButton(value=path, interactive=path is not None) for path in (files.png, files.dicom)]
+        near = [] if self.session.index is None else [self._nearest(drawn, progress)]
+        records = json.dumps([asdict(record) for record in drawn.records], indent=1)
+        return [list(zip(files.shown, captions, strict=True)), *given, *near, records]
+
+    def _nearest(self, drawn, progress) -> list:
+        from gen.app.nearest import Training
+
+        if self.training is None:
+            self.training = Training.read(self.session.index, progress)
+        return self.training.nearest(drawn.images)
+
+
+def _in_words(chips: list[str]) -> str:
+    """The chosen findings as a sentence: "Cardiomegaly and a pleural effusion." """
+    from gen.data.prompts import prompt_from_row
+
+    said = prompt_from_row({"findings": ";".join(chips)}) if chips else ""
+    words = said.removeprefix(OPENING)
+    return words[:1].upper() + words[1:]

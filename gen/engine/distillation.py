@@ -1,0 +1,143 @@
+"""Distilling a trained pipeline of any task into one that draws in a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from gen.data.dataset import collate, make_dataset, make_loader
+from gen.data.moments import fingerprint
+from gen.engine.ema import EMA
+from gen.engine.learner import Learner
+from gen.engine.loop import to_device
+from gen.errors import UserError
+from gen.models.denoiser import Denoiser, student_of
+from gen.objectives.consistency import ConsistencyConfig, ConsistencyObjective
+from gen.pipeline import CXRPipeline
+from gen.schema import DataConfig, Strict, TrainConfig
+from gen.tasks.latents import target_latents, with_link_latents
+
+SHOWN = 4  # held-out samples in a validation's picture
+MOST_STEPS = 4  # powers of two: 1, 2, 4, 8
+
+# what the low-rank adapters of LCM-LoRA sit on (Luo et al., arXiv 2311.05556)
+ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
+ADAPTED += ("conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj")
+
+
+class DistillationJob(Strict):
+    """train/lcm.py"""
+
+    run: Path = Field(description="folder of states, export and metrics")
+    data: DataConfig
+    teacher: Path = Field(description="pipeline folder of any task; its codec and its task go into the student")
+    consistency: ConsistencyConfig
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters, merged at export [lora]")
+    steps: int = Field(4, gt=0, description="sampling steps that the exported student takes unless told otherwise")
+    train: TrainConfig
+
+
+class DistillationLearner(Learner):
+    """Codec, task and teacher (frozen), a student (trained) and its average, which gives the target."""
+
+    def __init__(self, job: DistillationJob) -> None:
+        super().__init__()
+        self.job = job
+        source = CXRPipeline.from_pretrained(job.teacher)
+        self.settings = source.config
+        if source.config.resolution != job.data.resolution:
+            raise UserError(f"data.resolution={job.data.resolution}: the teacher draws {source.config.resolution} px")
+        self.codec = source.vae.requires_grad_(False).eval()
+        self.task = source.task.requires_grad_(False).eval()
+        self.teacher = Denoiser(source.unet).requires_grad_(False).eval()
+        self.dataset, self.held_out = (
+            make_dataset(job.data, split, job.train.seed, job.run, self.task.needs, self.task.rows)
+            for split in ("train", "val")
+        )
+        if self.dataset.store is not None:
+            self.dataset.store.check_codec(self.codec.signature().tolist())
+        student = student_of(self.teacher, job.consistency.guidance_channels).requires_grad_(True)
+        if job.lora_rank:
+            with_adapters(student, job.lora_rank)
+        self.trained = nn.ModuleDict({"denoiser": student})
+        self.target = EMA(student, job.consistency.target_decay).requires_grad_(False)
+        self.objective = ConsistencyObjective(job.consistency, source.scheduler, self.teacher, self.target.module)
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        """Loss of a batch of moments, or of pixels where no moments are cached."""
+        with torch.no_grad():
+            z0 = target_latents(self.codec, batch)
+            condition = self.task(with_link_latents(self.codec, batch))
+        return self.objective(self.trained["denoiser"], z0, condition)
+
+    def stepped(self) -> None:
+        """Move the target towards the student."""
+        self.target.update_parameters(self.trained["denoiser"])
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless training batches of one rank."""
+        train = self.job.train
+        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    def data_fingerprint(self) -> str:
+        """Of the names of the training images, in their order."""
+        return fingerprint(self.dataset.keys)
+
+    @torch.no_grad()
+    def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """A picture: the first held-out samples, drawn again from their conditions in 1, 2, 4 ... steps, a row each."""
+        pipeline, rows = self.pipeline(trained), range(min(SHOWN, len(self.held_out)))
+        batch = collate([self.held_out[row, row] for row in rows])
+        batch = with_link_latents(self.codec, to_device(batch, self.codec.device))
+        counts = [2**power for power in range(MOST_STEPS) if 2**power <= self.job.consistency.grid]
+        drawn = [pipeline.draw(batch, steps=count, progress=False).images for count in counts]
+        sheet = np.concatenate([np.concatenate([np.asarray(image) for image in row], axis=1) for row in drawn])
+        Image.fromarray(sheet).save(folder / "samples.png")
+        return {}
+
+    def pipeline(self, trained: nn.ModuleDict) -> CXRPipeline:
+        """The student as a pipeline of its teacher's task."""
+        low, high = self.job.consistency.guidance
+        pipeline = CXRPipeline.from_modules(
+            self.codec,
+            self.task,
+            merged_adapters(trained["denoiser"]),
+            self.objective.sampler,
+            self.job.data.resolution,
+        )
+        pipeline.register_modules(scheduler=deepcopy(self.objective.sampler))
+        guidance = min(max(float(self.settings.guidance), low), high)
+        pipeline.register_to_config(name=f"{self.settings.name}-lcm", steps=self.job.steps, guidance=guidance)
+        return pipeline
+
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """A pipeline folder."""
+        self.pipeline(trained).save_pretrained(folder)
+
+
+def with_adapters(student: Denoiser, rank: int) -> None:
+    """Freeze the student but for low-rank adapters (arXiv 2106.09685) and the new projection of the guidance."""
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise UserError("lora_rank: low-rank adapters need the extra: pip install 'cxr-gen[lora]'") from None
+    student.requires_grad_(False)
+    student.backbone.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ADAPTED)))
+    student.backbone.time_embedding.cond_proj.requires_grad_(True)
+
+
+def merged_adapters(student: Denoiser) -> Denoiser:
+    """The plain denoiser behind adapters, a copy; the student itself where there are none."""
+    if not getattr(student.backbone, "peft_config", None):
+        return student
+    backbone = deepcopy(student.backbone)
+    backbone.fuse_lora()
+    backbone.unload_lora()
+    return Denoiser(backbone)

@@ -1,0 +1,179 @@
+"""Held-out images of studies of several views: what is given of each, drawings of them, tables, strips, distances."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen.errors import UserError
+from gen.files import replacing
+
+from .given import JOIN, Given, draw_given
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gen import CXRPipeline
+
+RIGHT, WRONG = "generated", "generated_wrong"
+SHOWN = 8  # studies on the strips
+FOLDER = "images"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A real image, what is given of its study, and a study of the same views of another patient."""
+
+    name: str
+    image: str
+    view: str
+    prompt: str
+    patient: str
+    findings: str
+    inverted: bool
+    right: Given
+    wrong: Given
+
+    def given(self, kind: str) -> Given:
+        """The right context, the wrong one, or so many images of the right one."""
+        if kind in (RIGHT, WRONG):
+            return self.right if kind == RIGHT else self.wrong
+        return Given(self.right.study[: int(kind.rpartition("_")[2])], self.right.angle)
+
+    def file(self, out: Path, kind: str) -> Path:
+        """Where the drawing of a kind is."""
+        return out / FOLDER / f"{self.name}_{kind}.png"
+
+
+def targets_of(index: Path, split: str, views: Sequence[str], n: int, said: bool, seed: int) -> list[Target]:
+    """Images of studies of several views, of patients at random; a wrong context has the same views as the right one.
+
+    Errors: UserError where no two patients have the same views.
+    """
+    from gen.data.index import read_index
+    from gen.tasks.view import ViewTask
+
+    rows = ViewTask.rows(read_index(index, splits=[split]))
+    rows = rows[(rows["context"] != "") & rows["view"].isin(views)]
+    groups = [group for _, group in rows.groupby(["view", "context_view"]) if group["patient_id"].nunique() > 1]
+    if not groups:
+        raise UserError(
+            f"{index}: no two patients of split {split!r} have the same several views; try --split, --views"
+        )
+    rng = np.random.default_rng(seed)
+    pairs = [pair for group in groups for pair in _exchanged(group, rng)]
+    return [_target(*pairs[number], said) for number in sorted(rng.permutation(len(pairs))[:n])]
+
+
+def draw_all(
+    pipeline: CXRPipeline,
+    targets: Sequence[Target],
+    kinds: Sequence[str],
+    out: Path,
+    seed: int,
+    steps: int | None,
+    guidance: float | None,
+    batch_size: int,
+) -> None:
+    """Draw what is not there yet; every kind of a target has the same seed."""
+    from PIL import Image
+    from tqdm import tqdm
+
+    from gen.provenance import save_png
+
+    steps = pipeline.config.steps if steps is None else steps
+    guidance = pipeline.config.guidance if guidance is None else guidance
+    wanted = [(number, target, kind) for number, target in enumerate(targets) for kind in kinds]
+    wanted = [one for one in wanted if not one[1].file(out, one[2]).is_file()]
+    (out / FOLDER).mkdir(parents=True, exist_ok=True)
+    for first in tqdm(range(0, len(wanted), batch_size), desc="draw", unit="batch"):
+        part = wanted[first : first + batch_size]
+        given = [target.given(kind) for _, target, kind in part]
+        prompts, seeds = [target.prompt for _, target, _ in part], [seed + number for number, _, _ in part]
+        drawn = draw_given(pipeline, prompts, seeds, given, steps, guidance)
+        for (_, target, kind), pixels, record in zip(part, drawn.images, drawn.records, strict=True):
+            save_png(Image.fromarray(np.round(pixels * 255).astype(np.uint8)), record, target.file(out, kind))
+
+
+def write_table(targets: Sequence[Target], out: Path, name: str, kind: str, wrong: str | None = None) -> None:
+    """The table that `cxr-eval views` reads: one kind of drawing, if wanted with a wrong one beside it."""
+    columns = ["context", "target", RIGHT, "view", "findings", "patient", *([WRONG] if wrong else [])]
+    with replacing(out / name) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for target in targets:
+            row = {"context": target.right.study[0][0], "target": target.image, RIGHT: target.file(out, kind)}
+            row |= {WRONG: target.file(out, wrong)} if wrong else {}
+            row = {column: os.path.relpath(path, out) for column, path in row.items()}
+            writer.writerow(row | {"view": target.view, "findings": target.findings, "patient": target.patient})
+
+
+def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
+    """Context, drawing, truth, and the drawing from a wrong context, a target each, as strips.png."""
+    from PIL import Image
+
+    from gen.data.images import from_model, model_pixels
+
+    from .contact import TILE, Group, contact_sheet
+
+    groups = []
+    for target in targets[:SHOWN]:
+        files = [target.right.study[0][0], target.file(out, RIGHT), target.image, target.file(out, WRONG)]
+        images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
+        caption = f"given {target.right.study[0][1]} | drawn {target.view} | truth | drawn from another patient's"
+        groups.append(Group(target.prompt, caption, images))
+    sheet = contact_sheet(groups, "Views of held-out studies; drawings are synthetic", f"Model {model}.", columns=2)
+    with replacing(out / "strips.png") as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+
+
+def distances(targets: Sequence[Target], kinds: Sequence[str], out: Path, resolution: int) -> str:
+    """How far each kind is from the truth, in words, and how often the right one is nearer."""
+    from gen.data.images import model_pixels, prepare
+
+    truth = [prepare(target.image, resolution, inverted=target.inverted) for target in targets]
+    off = {
+        kind: np.array(
+            [
+                127.5 * np.abs(model_pixels(str(target.file(out, kind)), resolution) - real).mean()
+                for target, real in zip(targets, truth, strict=True)
+            ]
+        )
+        for kind in kinds
+    }
+    names = {RIGHT: "right context", WRONG: "another patient's context"}
+    lines = [f"{len(targets)} images; mean absolute difference to the truth, grey levels of 255"]
+    for kind, values in off.items():
+        name = names.get(kind, f"{kind.rpartition('_')[2]} context images")
+        nearer = "" if kind == RIGHT else f"; the right one is nearer in {np.mean(off[RIGHT] < values):.0%}"
+        lines.append(f"  {name}: {values.mean():.2f}{nearer}")
+    return "\n".join(lines)
+
+
+def _exchanged(group: pd.DataFrame, rng: np.random.Generator) -> list[tuple[dict, dict]]:
+    """Every row with a row of another patient: the next patient on a ring in random order."""
+    rows = group.to_dict("records")
+    patients = list(rng.permutation(sorted(group["patient_id"].unique())))
+    first = {row["patient_id"]: row for row in reversed(rows)}
+    following = dict(zip(patients, [*patients[1:], patients[0]], strict=True))
+    return [(row, first[following[row["patient_id"]]]) for row in rows]
+
+
+def _target(row: dict, other: dict, said: bool) -> Target:
+    from gen.data.prompts import prompt_from_row
+
+    given, wrong = (
+        Given(tuple(zip(one["context"].split(JOIN), one["context_view"].split(JOIN), strict=True)))
+        for one in (row, other)
+    )
+    prompt = prompt_from_row(row if said else {"view": row["view"]})
+    name = Path(row["image"]).stem
+    inverted = bool(row.get("inverted", False))
+    findings = row.get("findings", "")
+    return Target(name, row["image"], row["view"], prompt, row["patient_id"], findings, inverted, given, wrong)

@@ -1,0 +1,38 @@
+"""A tuned network from its base and what differs."""
+
+import torch
+
+from gen.models.differences import difference, lost, restored
+
+
+def weights(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"in": (16, 4, 3, 3), "mid": (64, 64), "bias": (64,), "same": (32, 32), "small": (3, 3)}
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_a_change_of_low_rank_is_kept_in_full():
+    base, other = weights(), weights(1)
+    tuned = base | {"mid": base["mid"] + other["mid"][:, :3] @ other["mid"][:3], "bias": other["bias"]}
+    tuned |= {"small": other["small"], "in": torch.cat([base["in"], other["in"]], dim=1)}
+    stored = difference(tuned, base, rank=4)
+    assert set(stored) == {"mid::left", "mid::right", "bias", "small", "in"}
+    assert stored["mid::left"].shape == (64, 3)
+    again = restored(base, stored)
+    assert again.keys() == tuned.keys()
+    for name, weight in tuned.items():
+        torch.testing.assert_close(again[name], weight, atol=1e-4, rtol=0)
+    assert lost(tuned, base, stored) < 1e-6
+
+
+def test_a_change_of_high_rank_is_cut_to_the_best_approximation():
+    base, other = weights(), weights(1)
+    tuned = base | {"mid": base["mid"] + other["mid"]}
+    stored = difference(tuned, base, rank=8)
+    values = torch.linalg.svdvals(other["mid"])
+    expected = (values[8:].square().sum() / values.square().sum()).item()
+    assert abs(lost(tuned, base, stored) - expected) < 1e-4
+
+
+def test_nothing_changed_nothing_stored():
+    assert difference(weights(), weights(), rank=4) == {} and lost(weights(), weights(), {}) == 0.0

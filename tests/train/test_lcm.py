@@ -1,0 +1,148 @@
+"""train/lcm.py from end to end: a tiny pipeline distilled, resumed, sampled in few steps; adapters; refusals."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from gen.engine.distillation import ADAPTED, DistillationLearner
+from gen.engine.distillation import DistillationJob as Job
+from gen.errors import exit_on_user_error
+from gen.models.denoiser import Denoiser, student_of
+from gen.pipeline import CXRPipeline
+from gen.train import lcm
+
+TRAIN = {"steps": 24, "batch_size": 4, "learning_rate": 3e-3, "lr_schedule": "constant", "weight_decay": 0.0}
+TRAIN |= {"checkpoint_every": 12, "log_every": 1, "ema_decay": 0.9}
+CONSISTENCY = {"grid": 4, "solver": "midpoint", "guidance": [1.0, 3.0], "guidance_channels": 8, "target_decay": 0.5}
+
+
+def main(*arguments):
+    """The job in this process, ending as the command would."""
+    with exit_on_user_error():
+        lcm.main([str(argument) for argument in arguments])
+
+
+def unet_weights(folder):
+    return load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def recipe(world, tiny_pipeline_dir, tmp_path_factory):
+    """A recipe that distils the tiny text model on the sixteen radiographs."""
+    path = tmp_path_factory.mktemp("recipe") / "lcm.yaml"
+    data = {"index": str(world / "index.csv"), "resolution": 32}
+    values = {"run": "given by each test", "data": data, "teacher": str(tiny_pipeline_dir), "train": TRAIN}
+    path.write_text(yaml.safe_dump({**values, "consistency": CONSISTENCY}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(recipe, tmp_path_factory):
+    """A run without interruption."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    main(recipe, f"run={run}")
+    return run
+
+
+def test_one_step_of_the_student_comes_nearer_to_what_the_teacher_reaches_in_many(straight, tiny_pipeline):
+    student = CXRPipeline.from_pretrained(straight / "export")
+    prompts = ["PA chest radiograph."] * 8
+
+    def draw(pipeline, steps):
+        return pipeline(prompts, steps=steps, guidance=2.0, output_type="latent", progress=False).images
+
+    reached = draw(tiny_pipeline, 25)
+    tiny_pipeline.scheduler = student.scheduler
+    before, after = (float((draw(pipeline, 1) - reached).square().mean()) for pipeline in (tiny_pipeline, student))
+    assert after < 0.9 * before, (after, before)
+
+
+def test_every_step_is_logged_and_the_validation_is_drawn(straight):
+    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "consistency" in line] == list(range(1, 25))
+    assert (straight / "samples" / "step-0000024" / "samples.png").is_file()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_export_is_a_pipeline_that_draws_in_few_steps(straight, steps):
+    pipeline = CXRPipeline.from_pretrained(straight / "export")
+    assert type(pipeline.scheduler).__name__ == "LCMScheduler"
+    assert (pipeline.config.steps, pipeline.config.guidance, pipeline.config.name) == (4, 2.0, "cxr-gen-lcm")
+    calls = []
+    pipeline.unet.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    together = pipeline(["PA chest radiograph.", "AP view."], steps=steps, output_type="np", progress=False)
+    assert calls == [2] * steps and together.images.shape == (2, 32, 32)
+    alone = pipeline("AP view.", seed=1, steps=steps, output_type="np", progress=False)
+    assert abs(alone.images[0] - together.images[1]).max() < 1e-5
+    assert together.records[0].scheduler == "LCMScheduler"
+
+
+def test_a_resumed_run_ends_with_the_same_bits(recipe, straight, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    shutil.rmtree(run / "state" / "step-24")
+    shutil.rmtree(run / "export")
+    main(recipe, f"run={run}")
+    first, second = unet_weights(straight / "export"), unet_weights(run / "export")
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_student_starts_as_its_teacher(tiny_pipeline):
+    teacher = Denoiser(tiny_pipeline.unet)
+    student = student_of(teacher, 8)
+    z, t, condition = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), tiny_pipeline.task({"prompt": ["", "PA view."]})
+    with torch.no_grad():
+        assert torch.equal(teacher(z, t, condition), student(z, t, condition, torch.tensor([1.0, 3.0])))
+
+
+def test_the_target_is_an_average_of_the_student(recipe, tmp_path):
+    job = Job.model_validate({**yaml.safe_load(recipe.read_text()), "run": tmp_path})
+    learner = DistillationLearner(job)
+    student, target = (
+        module.backbone.conv_out.weight for module in (learner.trained["denoiser"], learner.target.module)
+    )
+    before = target.clone()
+    with torch.no_grad():
+        student.add_(1.0)
+    learner.stepped()  # the decay warms up: 1/10 at first, 2/11 next, then 1/4, 4/13, 5/14 ... up to 1/2
+    torch.testing.assert_close(target, before + 0.9)
+    learner.stepped()
+    torch.testing.assert_close(target, before + 1 - 0.1 * 2 / 11)
+    assert not target.requires_grad
+
+
+def test_adapters_leave_the_teacher_and_are_merged_at_export(recipe, tiny_pipeline_dir, tmp_path):
+    pytest.importorskip("peft")
+    run = tmp_path / "run"
+    main(recipe, f"run={run}", "lora_rank=2", "train.steps=2", "train.checkpoint_every=2")
+    weights, teacher = unet_weights(run / "export"), unet_weights(tiny_pipeline_dir)
+    assert set(weights) - set(teacher) == {"time_embedding.cond_proj.weight"}
+    changed = {name for name in teacher if not torch.equal(weights[name], teacher[name])}
+    assert changed and all(name.removesuffix(".weight").endswith(ADAPTED) for name in changed)
+    CXRPipeline.from_pretrained(run / "export")("PA view.", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["data.resolution=64"], "data.resolution=64: the teacher draws 32 px"),
+        (["consistency.grid=7"], "consistency.grid=7: must divide the teacher's 1000 time steps"),
+        (["consistency.segments=3"], "must divide grid=4"),
+        (["teacher=nowhere/else"], "nowhere/else"),
+    ],
+)
+def test_what_cannot_be_distilled_is_refused(recipe, tmp_path, capsys, arguments, said):
+    with pytest.raises(SystemExit) as end:
+        main(recipe, f"run={tmp_path}/run", *arguments)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and error.startswith("error: ") and said in error
+
+
+def test_a_student_is_no_teacher(recipe, straight, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(recipe, f"run={tmp_path}/run", f"teacher={straight}/export")
+    assert end.value.code == 2 and "distilled student itself" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""A model that shares its codec and text encoder with another, and keeps of its denoiser what differs."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from gen.errors import UserError
+from gen.pipeline import CXRPipeline
+from gen.train.publish import slim, write_model
+
+FIGURES: dict = {}
+
+
+@pytest.fixture
+def folders(tiny_pipeline, tmp_path):
+    """A base, and a model tuned from it by a change of rank 2, in full and slim."""
+    write_model(copy.deepcopy(tiny_pipeline), FIGURES, [], "A base.", tmp_path / "base")
+    tuned = CXRPipeline.from_pretrained(tmp_path / "base")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in tuned.unet.parameters():
+            matrix = weight.flatten(1) if weight.ndim > 1 else None
+            if matrix is not None and min(matrix.shape) > 16:
+                left = torch.randn(len(matrix), 2, generator=generator)
+                matrix += 0.05 * left @ torch.randn(2, matrix.shape[1], generator=generator)
+    for name in ("full", "slim"):
+        write_model(copy.deepcopy(tuned), FIGURES, [], "Tuned.", tmp_path / name)
+    return tmp_path
+
+
+def drawn(folder):
+    pipeline = CXRPipeline.from_pretrained(folder)
+    return pipeline(["PA chest radiograph."], steps=2, output_type="np", progress=False).images
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_slim_model_draws_what_the_whole_one_draws(folders):
+    assert slim(folders / "slim", folders / "base", rank=4) < 1e-4
+    assert not any((folders / "slim" / name).exists() for name in ("vae", "text_encoder", "tokenizer"))
+    assert size(folders / "slim") < 0.5 * size(folders / "full")
+    base, full, slimmed = (drawn(folders / name) for name in ("base", "full", "slim"))
+    assert abs(full - base).max() > 0.01 and abs(full - slimmed).max() < 0.005
+    hashes = {CXRPipeline.from_pretrained(folders / name).model_hash for name in ("base", "full", "slim")}
+    assert len(hashes) == 3
+
+
+def test_saved_again_it_is_whole(folders):
+    slim(folders / "slim", folders / "base", rank=4)
+    CXRPipeline.from_pretrained(folders / "slim").save_pretrained(folders / "again")
+    assert abs(drawn(folders / "again") - drawn(folders / "slim")).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [("gone", "builds upon the model gone, which is not beside it"), ("../base", "is no folder beside it")],
+)
+def test_a_base_that_is_not_there_is_named(folders, base, said):
+    slim(folders / "slim", folders / "base", rank=4)
+    index = folders / "slim" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"base": base}))
+    with pytest.raises(UserError, match=said):
+        CXRPipeline.from_pretrained(folders / "slim")
+
+
+def test_a_difference_of_another_base_is_refused(folders):
+    slim(folders / "slim", folders / "base", rank=4)
+    other = folders / "slim" / "unet" / "config.json"
+    settings = json.loads(other.read_text())
+    other.write_text(json.dumps(settings | {"block_out_channels": [2 * n for n in settings["block_out_channels"]]}))
+    with pytest.raises(UserError, match="slim"):
+        CXRPipeline.from_pretrained(folders / "slim")

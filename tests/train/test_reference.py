@@ -1,0 +1,93 @@
+"""The recipes of the big reference systems take a training step, at tiny size, with the very keys that they set."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gen.config import load_config
+from gen.data.dataset import make_loader
+from gen.schema import CodecJob, LatentJob, TransformerConfig
+from gen.train.ldm import LatentLearner
+from gen.train.vae import CodecLearner
+
+REFERENCE = Path(__file__).parents[2] / "configs" / "reference"
+SMALL = ["data.workers=0", "train.batch_size=2", "train.mixed_precision=no"]
+LATENT = [*SMALL, "data.moments=null"]
+WORDS = ["text.model=null", "text.width=16", "text.layers=1", "text.heads=2", "text.max_tokens=24"]
+NAMES = {path.stem for path in REFERENCE.glob("*.yaml")}
+CODECS = {"cheff_vae_256", "monai_vae_512", "viewxgen_vq_512"}
+FINE_TUNED = {"roentgen_512", "roentgen_v2_512"}
+
+
+def where(world, run, resolution=64):
+    return [f"data.index={world / 'index.csv'}", f"run={run}", f"data.resolution={resolution}"]
+
+
+def one_step(learner):
+    """Gradients of the first batch."""
+    train = learner.job.train
+    torch.manual_seed(0)
+    losses = learner(next(iter(make_loader(learner.dataset, train.batch_size, train.seed))))
+    loss = sum(losses.values())
+    loss.backward()
+    assert loss.isfinite()
+    wanted = {name for name, value in learner.trained.named_parameters() if value.requires_grad}
+    reached = {name for name, value in learner.trained.named_parameters() if value.grad is not None}
+    assert wanted == reached
+    return wanted
+
+
+def narrow(widths, width):
+    return f"{[width] * len(widths)}".replace(" ", "")
+
+
+def small_latent(name, world, run, resolution=64):
+    """A recipe with its codec, widths and text encoder made small; everything else as the file says."""
+    path = REFERENCE / f"{name}.yaml"
+    denoiser = load_config(LatentJob, path).denoiser
+    if isinstance(denoiser, TransformerConfig):
+        sizes = ["denoiser.layers=2", "denoiser.heads=2", "denoiser.head_channels=16"]
+    else:
+        sizes = [f"denoiser.block_out_channels={narrow(denoiser.block_out_channels, 32)}", "denoiser.head_channels=16"]
+    changes = [*where(world, run, resolution), f"codec={world / 'codec'}", *LATENT, *WORDS, *sizes]
+    return load_config(LatentJob, path, changes)
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_codecs(name, world, tmp_path):
+    path = REFERENCE / f"{name}.yaml"
+    shape = load_config(CodecJob, path).codec.block_out_channels
+    small = [f"codec.block_out_channels={narrow(shape, 16)}", "crop=32", "loss.perceptual=0"]  # LPIPS needs its weights
+    job = load_config(CodecJob, path, [*where(world, tmp_path / "run"), *SMALL, *small])
+    learner = CodecLearner(job)
+    one_step(learner)
+    assert learner.trained["codec"].downsample_factor == 2 ** (len(shape) - 1)
+
+
+@pytest.mark.parametrize("name", sorted(FINE_TUNED))
+def test_fine_tuning_of_stable_diffusion_trains_the_words_too(name, world, stable_diffusion, tmp_path):
+    folder = stable_diffusion[1]
+    changes = [*where(world, tmp_path / "run", 16), *LATENT, f"codec={folder / 'vae'}", f"initialise_from={folder}"]
+    learner = LatentLearner(load_config(LatentJob, REFERENCE / f"{name}.yaml", changes))
+    assert not learner.trained["task"].text.mask_padding  # as Stable Diffusion was trained
+    assert {name.split(".")[0] for name in one_step(learner)} == {"task", "denoiser"}
+    assert not any(parameter.requires_grad for parameter in learner.codec.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - CODECS - FINE_TUNED - {"chexgen_512"}))
+def test_latent_models(name, world, tmp_path):
+    job = small_latent(name, world, tmp_path / "run")
+    trained = one_step(LatentLearner(job))
+    assert any(name.startswith("task") for name in trained) is job.text.trainable
+
+
+def test_the_second_stage_of_chexgen_goes_on_with_the_first_at_twice_the_side(world, tmp_path):
+    first = LatentLearner(small_latent("chexgen_256", world, tmp_path / "first", 32))
+    torch.nn.init.normal_(first.trained["denoiser"].backbone.proj_out.weight, std=0.1)
+    first.export(first.trained, tmp_path / "export")
+    job = small_latent("chexgen_512", world, tmp_path / "second", 64)
+    second = LatentLearner(job.model_copy(update={"initialise_from": tmp_path / "export"}))
+    one_step(second)
+    old, new = (learner.trained["denoiser"].state_dict() for learner in (first, second))
+    assert all(torch.equal(old[name], new[name]) for name in old if "pos_embed" not in name)
