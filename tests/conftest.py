@@ -159,3 +159,34 @@ def tiny_lungs_dir(tmp_path_factory) -> Path:
         torch.manual_seed(3)
         ChestSegmenter(widths=(4, 8), resolution=32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_view_dir(tiny_pipeline_dir) -> Path:
+    """The tiny model as a view model that heeds its context, saved beside it."""
+    import torch
+
+    from gen.models.denoiser import widened
+    from gen.pipeline import CXRPipeline
+    from gen.schema.tasks import ViewTaskConfig
+    from gen.tasks import TASKS
+
+    pipeline = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        shape = pipeline.vae.latent_shape(RESOLUTION)
+        conditioner = TASKS["view"].new_conditioner(ViewTaskConfig(grid=2, hidden=8), shape, 32).eval()
+        unet = widened(pipeline.unet, TASKS["view"].spatial_channels(shape[0]))
+        torch.nn.init.normal_(unet.conv_in.weight, std=0.1)
+    pipeline.register_modules(unet=unet, conditioner=conditioner)
+    pipeline.register_to_config(task="view", name="tiny-views")
+    pipeline.save_pretrained(tiny_pipeline_dir.parent / "views")
+    return tiny_pipeline_dir.parent / "views"
+
+
+@pytest.fixture
+def view_pipeline(tiny_view_dir):
+    """A fresh pipeline of that folder."""
+    from gen.pipeline import CXRPipeline
+
+    return CXRPipeline.from_pretrained(tiny_view_dir)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gen import seeds
+from gen.calls.painting import Pipe
 from gen.data.images import model_pixels
 from gen.data.resampling import resample
 from gen.errors import UserError
@@ -23,9 +23,6 @@ from gen.judges.frontal import REMEDIES, frontal_problems
 from gen.models.bone import BoneRegressor
 from gen.models.codec import LatentCodec
 from gen.provenance import SynthesisRecord
-
-if TYPE_CHECKING:
-    from gen.pipeline import CXRPipeline
 
 STRIP = 256  # rows that are computed at once, whatever the image's height
 LEAST = 0.75 / 255  # of brightness: less than a grey level of 8 bits is no bone, and stays as it was
@@ -68,7 +65,7 @@ class BoneModel:
         return SoftImage(*split(image, self.layers(pixels)[0].numpy()), self.record, warnings)
 
 
-def diffusion_bones(pipeline: CXRPipeline, steps: int | None = None, seed: int = 0, draws: int = 1) -> BoneModel:
+def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, draws: int = 1) -> BoneModel:
     """A trained pipeline as bone model; `draws` > 1 takes the mean of several drawings.
 
     Errors: UserError for a model of another task.
@@ -112,7 +109,7 @@ def check_frontal(pixels: Tensor, anyway: bool = False) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def bone_layers(pipeline: CXRPipeline, pixels: Tensor, steps: int, seed: int, draws: int = 1) -> Tensor:
+def bone_layers(pipeline: Pipe, pixels: Tensor, steps: int, seed: int, draws: int = 1) -> Tensor:
     """What the bones add to radiographs at the model's size; every image by the same noise, whatever its place.
 
     Shapes: [B, 1, R, R] in -1..1 -> [B, R, R] of brightness, on the CPU.
@@ -174,7 +171,7 @@ def shrunk(bone: np.ndarray) -> np.ndarray:
 
 
 def suppress_bones(
-    pipeline: CXRPipeline, image: np.ndarray, steps: int | None, seed: int, draws: int, anyway: bool
+    pipeline: Pipe, image: np.ndarray, steps: int | None, seed: int, draws: int, anyway: bool
 ) -> SoftImage:
     """`pipe.suppress_bones`; see BoneModel.suppress."""
     return diffusion_bones(pipeline, steps, seed, draws).suppress(image, anyway)

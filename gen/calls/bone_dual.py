@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,18 +10,16 @@ from gen import seeds
 from gen.calls.bone import latents_batch
 from gen.calls.bone_paths import PathSettings, sample_paths
 from gen.calls.fusion import mean_matched, poisson_blend, without_crumbs
+from gen.calls.painting import Pipe
 from gen.models.condition import Condition
 from gen.models.denoiser import Denoiser
-
-if TYPE_CHECKING:
-    from gen.pipeline import CXRPipeline
 
 LUNGS = 0.2  # probability from which GL-LCM's mask counts a pixel
 
 
 @torch.no_grad()
 def dual_softs(
-    pipeline: CXRPipeline, pixels: Tensor, lungs: Tensor, settings: PathSettings, seed: int = 0, batched: bool = True
+    pipeline: Pipe, pixels: Tensor, lungs: Tensor, settings: PathSettings, seed: int = 0, batched: bool = True
 ) -> Tensor:
     """Soft-tissue images of radiographs at the model's size by both paths; `batched` False calls once a path.
 

@@ -9,7 +9,7 @@ from gen.calls import bone
 from gen.calls.bone import BoneModel, diffusion_bones, enlarged, shrunk, split, unpadded
 from gen.calls.bone_dual import dual_softs
 from gen.calls.bone_paths import PathSettings
-from gen.data.images import pad_to_square, resize
+from gen.data.images import pad_to_square, prepare_array, resize
 from gen.data.inspection import mean_chest
 from gen.errors import UserError
 from gen.pipeline import CXRPipeline
@@ -58,7 +58,7 @@ def test_padding_goes_and_place_stays(shape):
     """A layer at the model's size and the image it was found in lie on one another."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     blob = np.exp(-((rows / shape[0] - 0.3) ** 2 + (columns / shape[1] - 0.6) ** 2) / 0.02).astype(np.float32)
-    square = resize(pad_to_square(blob), 64)
+    square = prepare_array(blob, 64) / 2 + 0.5
     height, width = unpadded(square, *shape).shape
     assert max(height, width) == 64
     whole = np.concatenate([part for _, part in enlarged(square, shape)])

@@ -5,21 +5,29 @@ import torch
 
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.schema import TextConfig
-from gen.schema.tasks import AnyTaskConfig, BoneTaskConfig, TextTaskConfig
+from gen.schema.tasks import AnyTaskConfig
 from gen.tasks import TASKS
 
 PROMPTS = ["PA chest radiograph.", "AP chest radiograph of a child with pneumonia."]
 NAMES = {name for kind in AnyTaskConfig.__subclasses__() for name in kind.model_fields["name"].annotation.__args__}
+CONFIGS = {kind.model_fields["name"].default: kind() for kind in AnyTaskConfig.__subclasses__()}
+LATENTS = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+STUDY = {
+    "view": ["LATERAL", "UNKNOWN"],
+    "angle": [float("nan"), 30.0],
+    "link_context": LATENTS,
+    "link_context_mask": torch.tensor([[True, False, False], [True, True, True]]),
+    "context_view": ["PA", "PA|LATERAL|"],
+    "context_angle": ["", "0|90|45"],
+}
+HOLE = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+HOLE[:, :, 2:5, 3:6] = True
 TASK_BATCHES = {
     "text": {"prompt": PROMPTS, "key": ["a", "b"]},
-    "bone": {
-        "prompt": PROMPTS,
-        "key": ["a", "b"],
-        "link_image": torch.arange(2.0)[:, None, None, None, None].expand(2, 1, 4, 8, 8),
-        "link_image_mask": torch.ones(2, 1, dtype=torch.bool),
-    },
+    "view": {"prompt": PROMPTS, **STUDY},
+    "inpaint": {"prompt": PROMPTS, "link_image": LATENTS[:, :1], "edit_mask": HOLE},
+    "bone": {"link_image": LATENTS[:, :1], "link_image_mask": torch.ones(2, 1, dtype=torch.bool)},
 }
-SETTINGS = {"text": TextTaskConfig(), "bone": BoneTaskConfig(residual=0.5)}
 
 
 def encoder():
@@ -31,7 +39,7 @@ def encoder():
 def task(request):
     torch.manual_seed(0)
     kind, text = TASKS[request.param], encoder()
-    made = kind(text, kind.new_conditioner(SETTINGS[request.param], (4, 8, 8), text.width)).eval()
+    made = kind(text, kind.new_conditioner(CONFIGS[request.param], (4, 8, 8), text.width)).eval()
     return made, TASK_BATCHES[request.param]
 
 
@@ -57,6 +65,8 @@ def test_a_row_does_not_depend_on_its_batch(task):
     second = module({name: values[1:] for name, values in batch.items()})
     torch.testing.assert_close(both.tokens[1:], second.tokens, atol=1e-5, rtol=0)
     assert torch.equal(both.mask[1:], second.mask)
+    if both.spatial is not None:
+        torch.testing.assert_close(both.spatial[1:], second.spatial)
 
 
 @torch.no_grad()
