@@ -89,8 +89,10 @@ def settings_page() -> str:
     sections: list[type[BaseModel]] = []
     for job, model in jobs().items():
         lines += [f"## {job}", "", *_table(model, sections), ""]
-    for model in sections:  # grows while it is read: sections within sections
-        lines += [f"## {model.__name__}", "", (model.__doc__ or "").strip(), "", *_table(model, sections), ""]
+    told: list[type[BaseModel]] = []
+    while left := [model for model in sections if model not in told]:  # sections within sections
+        told.append(left[0])
+        lines += [f"## {left[0].__name__}", "", (left[0].__doc__ or "").strip(), "", *_table(left[0], sections), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

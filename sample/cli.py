@@ -10,6 +10,7 @@ import typer
 from gen.errors import UserError, exit_on_user_error
 from gen.examples import add_examples
 
+from .bone_cli import bone
 from .given import given_of
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
@@ -127,7 +128,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (plan, run, verify, calibrate, index, study_pairs):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs):
     app.command()(command)
 
 add_examples(app, "cxr-sample")

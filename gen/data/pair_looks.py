@@ -1,6 +1,6 @@
 """Pairs of radiograph and soft-tissue image as other hospitals might show them: the bridge from phantoms to patients.
 
-Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is bone and nothing else.
+Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is the bone alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TURN, SHIFT, ZOOM = (
     5.0,
     0.05,
     (0.95, 1.35),
-)  # degrees, shares of the side, scale: detectors are seldom wider than a body
+)  # degrees, shares of the side, scale
 COARSE = (-0.1, 0.35)  # share of the coarse contrast that is taken out, as latitude processing does
 DETAIL = (-0.4, 0.9)  # gain of the finest detail
 GAMMA = 0.35  # largest logarithm of the exponent
@@ -129,7 +129,7 @@ def grey_levels(paths: list[str], side: int = 128) -> np.ndarray:
 
 
 def write_varied(rows: pd.DataFrame, out: Path, greys: np.ndarray | None, times: int, seed: int) -> Iterator[dict]:
-    """Write `times` looks of every row's pair into a folder; yields their rows, without drawing what exists."""
+    """Write `times` looks of every row's pair into a folder, where they are not there yet; yields their rows."""
     for record in rows.to_dict("records"):
         name = Path(record["image"]).stem
         for number in range(times):

@@ -91,9 +91,7 @@ def phantom_sheet(
 def vary_pairs(
     index: Annotated[Path, typer.Argument(help="index with soft-tissue images (column soft), such as a phantom set's")],
     out: Annotated[Path, typer.Option(help="folder of the new set; run the same command again to go on")],
-    like: Annotated[
-        Path | None, typer.Option(help="index of real radiographs whose grey levels are taken over")
-    ] = None,
+    like: Annotated[Path | None, typer.Option(help="real radiographs' index, to take grey levels from")] = None,
     times: Annotated[int, typer.Option(help="looks of every pair")] = 2,
     seed: Annotated[int, typer.Option(help="of the looks")] = 0,
 ) -> None:

@@ -149,6 +149,8 @@ class TrainConfig(Strict):
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = Field(
         "no", description="autocast type; auto takes the fastest that the machine computes natively"
     )
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="kernels of the denoiser's attention")
+    compile: bool = Field(False, description="compile the denoiser's blocks; the first step pays for it")
     seed: int = Field(0, description="of every random draw")
     checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
     log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")
