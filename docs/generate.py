@@ -86,7 +86,7 @@ def settings_page() -> str:
         "sets any of them. Unknown keys are refused. **Required** means that nothing stands in for it: numbers that"
     ]
     lines += ["define a result have no hidden default.", ""]
-    sections: dict[type[BaseModel], None] = {}
+    sections: list[type[BaseModel]] = []
     for job, model in jobs().items():
         lines += [f"## {job}", "", *_table(model, sections), ""]
     told: list[type[BaseModel]] = []
@@ -96,10 +96,10 @@ def settings_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(model: type[BaseModel], sections: dict[type[BaseModel], None]) -> list[str]:
+def _table(model: type[BaseModel], sections: list[type[BaseModel]]) -> list[str]:
     rows = ["| key | values | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        sections |= dict.fromkeys(_models(field.annotation), None)
+        sections += [part for part in _models(field.annotation) if part not in sections]
         cells = (f"`{name}`", _values(field), _default(field), _meaning(field))
         rows.append("| " + " | ".join(cells) + " |")
     return rows
