@@ -9,6 +9,7 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
+from .bone_cli import bone
 from .given import given_of
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
@@ -126,7 +127,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (plan, run, verify, calibrate, index, study_pairs):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs):
     app.command()(command)
 
 

@@ -9,10 +9,11 @@ import pytest
 RESOLUTION = 32
 
 
-def _random_pipeline():
+def _random_pipeline(name="text"):
     import torch
 
     from gen.data.compose import prompt_corpus
+    from gen.models.bone import BoneConditioner
     from gen.models.codec import LatentCodec
     from gen.models.denoiser import build_denoiser
     from gen.models.text import build_text_encoder, train_tokenizer
@@ -26,11 +27,12 @@ def _random_pipeline():
         TextConfig(width=32, layers=1, heads=2, max_tokens=32), train_tokenizer(prompt_corpus(500))
     )
     unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
-    denoiser = build_denoiser(unet, 4, RESOLUTION // codec.downsample_factor, text.width)
+    task = TASKS[name](text, BoneConditioner(text.width, 0.5) if name == "bone" else None)
+    side = RESOLUTION // codec.downsample_factor
+    denoiser = build_denoiser(unet, 4, side, text.width, task.spatial_channels(4))
     # an untrained output layer is zero, and would make every prompt look the same
     torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.03)
     diffusion = DiffusionObjective(DiffusionConfig(prediction="v_prediction", schedule="scaled_linear"))
-    task = TASKS["text"](text)
     return CXRPipeline.from_modules(codec.eval(), task.eval(), denoiser.eval(), diffusion.scheduler, RESOLUTION)
 
 
@@ -43,6 +45,18 @@ def tiny_pipeline_dir(tmp_path_factory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         _random_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bone_dir(tmp_path_factory) -> Path:
+    """A saved bone-suppression model; the same weights in every session."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("model") / "tiny_bone"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _random_pipeline("bone").save_pretrained(folder)
     return folder
 
 

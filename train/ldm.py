@@ -60,7 +60,8 @@ class LatentLearner(Learner):
         """The task with its conditioner, a new one where none is given."""
         if conditioner is None:
             shape = self.codec.latent_shape(self.job.data.resolution)
-            conditioner = self.kind.new_conditioner(self.job.task, shape, text.width)
+            settled = self.kind.settled(self.job.task, self.dataset.records.columns)
+            conditioner = self.kind.new_conditioner(settled, shape, text.width)
         return self.kind(text, None if conditioner is None else conditioner.requires_grad_(True).train())
 
     def _words(self) -> PreTrainedTokenizerBase | None:
@@ -89,8 +90,9 @@ class LatentLearner(Learner):
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
-        z0 = target_latents(self.codec, batch)
-        condition = self.trained["task"](with_link_latents(self.codec, batch)).drop(self.job.task.drop)
+        task, batch = self.trained["task"], with_link_latents(self.codec, batch)
+        z0 = task.drawn(target_latents(self.codec, batch), batch)
+        condition = task(batch).drop(self.job.task.drop)
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:

@@ -37,8 +37,10 @@ from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file
 
 from gen.errors import UserError
+from gen.models.bone import BoneConditioner
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
+from gen.models.events import EventsEncoder
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
@@ -56,7 +58,11 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
     )
 }
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
-CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {"gen.models.views": {"ViewEncoder": ViewEncoder}}
+CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
+    "gen.models.bone": {"BoneConditioner": BoneConditioner},
+    "gen.models.events": {"EventsEncoder": EventsEncoder},
+    "gen.models.views": {"ViewEncoder": ViewEncoder},
+}
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},

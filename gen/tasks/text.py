@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pandas as pd
@@ -30,6 +31,11 @@ class TextTask(nn.Module):
         return rows
 
     @staticmethod
+    def settled(config: TaskConfig, columns: Mapping[str, Sequence]) -> TaskConfig:
+        """No setting depends on the training rows."""
+        return config
+
+    @staticmethod
     def new_conditioner(config: TaskConfig, latent_shape: tuple[int, int, int], width: int) -> nn.Module | None:
         """Prompts need nothing but their encoder."""
         return None
@@ -38,6 +44,14 @@ class TextTask(nn.Module):
     def spatial_channels(latent_channels: int) -> int:
         """Nothing is concatenated to the latent."""
         return 0
+
+    def drawn(self, z0: Tensor, batch: dict) -> Tensor:
+        """The image's latents themselves. Shapes: [B, C, h, w] -> the same."""
+        return z0
+
+    def finished(self, z: Tensor, batch: dict) -> Tensor:
+        """What was drawn is the image. Shapes: [B, C, h, w] -> the same."""
+        return z
 
     def forward(self, batch: dict[str, list[str] | Tensor]) -> Condition:
         """Shapes: B prompts -> tokens [B, L, D]."""

@@ -26,6 +26,7 @@ TASK_BATCHES = {
     "text": {"prompt": PROMPTS, "key": ["a", "b"]},
     "view": {"prompt": PROMPTS, **STUDY},
     "inpaint": {"prompt": PROMPTS, "link_image": LATENTS[:, :1], "edit_mask": HOLE},
+    "bone": {"link_image": LATENTS[:, :1], "link_image_mask": torch.ones(2, 1, dtype=torch.bool)},
 }
 
 
