@@ -20,6 +20,7 @@ from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
+from gen.calls.temporal import TemporalCalls
 from gen.calls.view import Given, Source, draw_views
 from gen.data.images import model_pixels
 from gen.errors import UserError
@@ -51,7 +52,7 @@ class CXROutput(BaseOutput):
     records: list[SynthesisRecord]
 
 
-class CXRPipeline(DiffusionPipeline):
+class CXRPipeline(DiffusionPipeline, TemporalCalls):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -96,7 +97,7 @@ class CXRPipeline(DiffusionPipeline):
         cls, codec: LatentCodec, task: torch.nn.Module, denoiser: Denoiser, scheduler: SchedulerMixin, resolution: int
     ) -> CXRPipeline:
         """A pipeline around modules that training holds; samplers other than DDIM can be set afterwards."""
-        name = next(name for name, kind in TASKS.items() if isinstance(task, kind))
+        name = next(name for name, kind in TASKS.items() if type(task) is kind)
         sampler = DDIMScheduler.from_config(scheduler.config, set_alpha_to_one=True, clip_sample=False)
         return cls(
             codec,

@@ -9,6 +9,8 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
+from .follow_ups import follow_ups
+from .futures import temporal
 from .given import given_of
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
@@ -126,7 +128,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (plan, run, verify, calibrate, index, study_pairs):
+for command in (plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
     app.command()(command)
 
 

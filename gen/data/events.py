@@ -50,15 +50,17 @@ def read_cell(cell: str) -> list[Event]:
     return [Event(before, code, math.nan if value is None else value, unit) for before, code, value, unit in rows]
 
 
-def read_events(path: str | Path) -> pd.DataFrame:
+def read_events(path: str | Path, patient: str | None = None) -> pd.DataFrame:
     """A table of events with patient_id, study_id (empty: on the patient's clock), hour, code, value, unit.
 
+    `patient` is whose events they are where the table does not say it.
     Errors: UserError for a missing file or column, an hour that is no number.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such table of events; {REMEDY}")
     table = read_csv_text(path, REMEDY) if path.suffix == ".csv" else read_parquet(path, REMEDY)
+    table = table if patient is None else table.assign(patient_id=patient)
     clock = "hours" if {"hours", "study_id"} <= set(table) else "hour"
     for column in ("patient_id", clock, "code"):
         if column not in table:
@@ -133,7 +135,9 @@ def vocabulary(cells: Sequence[str], most: int) -> Vocabulary:
     Errors: UserError for a code with two units.
     """
     events = {event for cell in dict.fromkeys(cells) for event in read_cell(cell)}
-    table = pd.DataFrame([(e.code, e.value, e.unit) for e in sorted(events, key=repr)], columns=["code", "value", "unit"])
+    table = pd.DataFrame(
+        [(e.code, e.value, e.unit) for e in sorted(events, key=repr)], columns=["code", "value", "unit"]
+    )
     found: Vocabulary = {}
     frequent = table["code"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]
     for code in sorted(frequent):
