@@ -60,6 +60,7 @@ def jobs() -> dict[str, type[BaseModel]]:
     """Job by job what its YAML holds."""
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
+    from gen.engine.distillation import DistillationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
@@ -69,6 +70,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/encode.py": EncodeJob,
         "train/text.py": TextEncoderJob,
         "train/ldm.py": LatentJob,
+        "train/lcm.py": DistillationJob,
         "train/classifier.py": ClassifierJob,
         "train/segmenter.py": SegmenterJob,
         "train/contrastive.py": ContrastiveJob,

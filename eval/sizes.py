@@ -85,8 +85,8 @@ def summary(sizes: Sizes, draws: int = DRAWS, seed: int = 0) -> Section:
     section.verdicts.append(_verdict(section))
     section.notes.append(
         "Sizes in units of the kind's mean; a change is measured within the finding's mask in the prior, by a "
-        "regression fitted to true follow-ups of the training split. The size before is known to all, so that a copy has a "
-        "correlation of size; of change it has none."
+        "regression fitted to true follow-ups of the training split. The size before is known to all, so that a copy "
+        "has a correlation of size; of change it has none."
     )
     return section
 

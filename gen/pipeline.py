@@ -16,25 +16,20 @@ from PIL import Image
 from torch import Tensor
 
 from gen import seeds
+from gen.calls.bone import SoftImage, suppress_bones
 from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
 from gen.calls.temporal import TemporalCalls
 from gen.calls.view import Given, Source, draw_views
-from gen.data.images import model_pixels
+from gen.data.images import as_brightness, model_pixels
 from gen.errors import UserError
+from gen.models import loading
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 from gen.models.folders import read_settings, said_plainly
-from gen.models.loading import (
-    base_of,
-    download,
-    load_modules,
-    load_stable_diffusion,
-    pipeline_settings,
-    weights_hash,
-)
+from gen.models.loading import download, load_modules, pipeline_settings, weights_hash
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.sampler import denoise
@@ -127,12 +122,12 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
         if index.get("_class_name") == cls.__name__:
             arguments = {**load_modules(folder, index, torch_dtype), **pipeline_settings(folder, index, TASKS)}
         else:
-            arguments = load_stable_diffusion(folder, index, torch_dtype)
+            arguments = loading.load_stable_diffusion(folder, index, torch_dtype)
         with said_plainly(folder, "model"):
             pipeline = cls(**arguments)
             with torch.no_grad():
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
-            pipeline.model_hash = weights_hash(folder, base_of(folder, index))
+            pipeline.model_hash = weights_hash(folder, loading.base_of(folder, index))
         return pipeline
 
     # ---- using it -------------------------------------------------------------------------------------------
@@ -224,6 +219,12 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
         """
         pixels = np.stack([model_pixels(image, self.config.resolution) for image in images])[:, None]
         return self.vae.sample(self.vae.moments(torch.from_numpy(pixels).to(self._execution_device, self.vae.dtype)))
+
+    def suppress_bones(
+        self, image: Picture, steps: int | None = None, seed: int = 0, draws: int = 1, anyway: bool = False
+    ) -> SoftImage:
+        """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone."""
+        return suppress_bones(self, as_brightness(image), steps, seed, draws, anyway)
 
     def _denoise(
         self, batch: dict, image_seeds: list[int], steps: int, guidance: float, callback: Callable | None

@@ -9,6 +9,7 @@ import typer
 
 from gen.errors import UserError, exit_on_user_error
 
+from .bone_cli import bone
 from .follow_ups import follow_ups
 from .futures import temporal
 from .given import given_of
@@ -128,7 +129,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
     app.command()(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,26 +134,34 @@ def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
         sheet.save(temporary, format="PNG", optimize=True)
 
 
-def distances(targets: Sequence[Target], kinds: Sequence[str], out: Path, resolution: int) -> str:
-    """How far each kind is from the truth, in words, and how often the right one is nearer."""
+def distances(targets: Sequence[Target], kinds: Sequence[str], out: Path, resolution: int) -> dict[str, dict]:
+    """How far each kind is from the truth, mean absolute grey levels of 255, and how often the right one is nearer.
+
+    Also written as distances.json.
+    """
     from gen.data.images import model_pixels, prepare
 
     truth = [prepare(target.image, resolution, inverted=target.inverted) for target in targets]
-    off = {
-        kind: np.array(
-            [
-                127.5 * np.abs(model_pixels(str(target.file(out, kind)), resolution) - real).mean()
-                for target, real in zip(targets, truth, strict=True)
-            ]
-        )
-        for kind in kinds
-    }
+    off = {}
+    for kind in kinds:
+        drawn = (model_pixels(str(target.file(out, kind)), resolution) for target in targets)
+        off[kind] = np.array([127.5 * np.abs(one - real).mean() for one, real in zip(drawn, truth, strict=True)])
+    found = {kind: {"difference": float(values.mean()), "images": len(targets)} for kind, values in off.items()}
+    for kind in found.keys() - {RIGHT}:
+        found[kind]["right_is_nearer"] = float(np.mean(off[RIGHT] < off[kind]))
+    with replacing(out / "distances.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=1))
+    return found
+
+
+def told(found: dict[str, dict]) -> str:
+    """Distances in words."""
     names = {RIGHT: "right context", WRONG: "another patient's context"}
-    lines = [f"{len(targets)} images; mean absolute difference to the truth, grey levels of 255"]
-    for kind, values in off.items():
+    lines = ["mean absolute difference to the truth, grey levels of 255"]
+    for kind, values in found.items():
         name = names.get(kind, f"{kind.rpartition('_')[2]} context images")
-        nearer = "" if kind == RIGHT else f"; the right one is nearer in {np.mean(off[RIGHT] < values):.0%}"
-        lines.append(f"  {name}: {values.mean():.2f}{nearer}")
+        nearer = f"; the right one is nearer in {values['right_is_nearer']:.0%}" if kind != RIGHT else ""
+        lines.append(f"  {name}: {values['difference']:.2f} ({values['images']} images){nearer}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .given import Given, check_model
-from .held_out import RIGHT, WRONG, distances, draw_all, targets_of, write_strips, write_table
+from .held_out import RIGHT, WRONG, distances, draw_all, targets_of, told, write_strips, write_table
 from .models import Device, load_pipeline
 
 
@@ -40,5 +40,5 @@ def study_pairs(
     for kind in fewer:
         write_table(targets, out, f"pairs_{kind.rpartition('_')[2]}.csv", kind)
     write_strips(targets, out, pipeline.config.name)
-    typer.echo(distances(targets, (RIGHT, WRONG, *fewer), out, pipeline.config.resolution))
+    typer.echo(told(distances(targets, (RIGHT, WRONG, *fewer), out, pipeline.config.resolution)))
     typer.echo(f"look at {out / 'strips.png'}; judge with: cxr-eval views {out / 'pairs.csv'}")

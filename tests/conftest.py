@@ -9,10 +9,11 @@ import pytest
 RESOLUTION = 32
 
 
-def _random_pipeline():
+def _random_pipeline(name="text"):
     import torch
 
     from gen.data.compose import prompt_corpus
+    from gen.models.bone import BoneConditioner
     from gen.models.codec import LatentCodec
     from gen.models.denoiser import build_denoiser
     from gen.models.text import build_text_encoder, train_tokenizer
@@ -26,11 +27,12 @@ def _random_pipeline():
         TextConfig(width=32, layers=1, heads=2, max_tokens=32), train_tokenizer(prompt_corpus(500))
     )
     unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
-    denoiser = build_denoiser(unet, 4, RESOLUTION // codec.downsample_factor, text.width)
+    task = TASKS[name](text, BoneConditioner(text.width, 0.5) if name == "bone" else None)
+    side = RESOLUTION // codec.downsample_factor
+    denoiser = build_denoiser(unet, 4, side, text.width, task.spatial_channels(4))
     # an untrained output layer is zero, and would make every prompt look the same
     torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.03)
     diffusion = DiffusionObjective(DiffusionConfig(prediction="v_prediction", schedule="scaled_linear"))
-    task = TASKS["text"](text)
     return CXRPipeline.from_modules(codec.eval(), task.eval(), denoiser.eval(), diffusion.scheduler, RESOLUTION)
 
 
@@ -43,6 +45,18 @@ def tiny_pipeline_dir(tmp_path_factory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         _random_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bone_dir(tmp_path_factory) -> Path:
+    """A saved bone-suppression model; the same weights in every session."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("model") / "tiny_bone"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _random_pipeline("bone").save_pretrained(folder)
     return folder
 
 
@@ -145,3 +159,34 @@ def tiny_lungs_dir(tmp_path_factory) -> Path:
         torch.manual_seed(3)
         ChestSegmenter(widths=(4, 8), resolution=32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_view_dir(tiny_pipeline_dir) -> Path:
+    """The tiny model as a view model that heeds its context, saved beside it."""
+    import torch
+
+    from gen.models.denoiser import widened
+    from gen.pipeline import CXRPipeline
+    from gen.schema.tasks import ViewTaskConfig
+    from gen.tasks import TASKS
+
+    pipeline = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        shape = pipeline.vae.latent_shape(RESOLUTION)
+        conditioner = TASKS["view"].new_conditioner(ViewTaskConfig(grid=2, hidden=8), shape, 32).eval()
+        unet = widened(pipeline.unet, TASKS["view"].spatial_channels(shape[0]))
+        torch.nn.init.normal_(unet.conv_in.weight, std=0.1)
+    pipeline.register_modules(unet=unet, conditioner=conditioner)
+    pipeline.register_to_config(task="view", name="tiny-views")
+    pipeline.save_pretrained(tiny_pipeline_dir.parent / "views")
+    return tiny_pipeline_dir.parent / "views"
+
+
+@pytest.fixture
+def view_pipeline(tiny_view_dir):
+    """A fresh pipeline of that folder."""
+    from gen.pipeline import CXRPipeline
+
+    return CXRPipeline.from_pretrained(tiny_view_dir)

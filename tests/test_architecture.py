@@ -17,7 +17,8 @@ STOREYS = (
     ("config", "provenance"),
     ("seeds",),
     ("models", "data", "objectives"),
-    ("tasks", "phantom", "judges", "sampler", "calls"),
+    ("tasks", "phantom", "judges", "sampler"),
+    ("calls",),
     ("pipeline",),
     ("engine", "app"),  # a page draws and judges; what evaluates it asks of the cxr-eval command
 )

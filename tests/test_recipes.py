@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gen.config import load_config
+from gen.engine.bones import BoneRegressionJob
 from gen.engine.classification import ClassifierJob
 from gen.engine.contrastive import ContrastiveJob
 from gen.engine.distillation import DistillationJob
@@ -16,7 +17,12 @@ from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
-JOBS |= {"classifier.py": ClassifierJob, "segmenter.py": SegmenterJob, "contrastive.py": ContrastiveJob}
+JOBS |= {
+    "classifier.py": ClassifierJob,
+    "segmenter.py": SegmenterJob,
+    "bone_regression.py": BoneRegressionJob,
+    "contrastive.py": ContrastiveJob,
+}
 JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}
 LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)"

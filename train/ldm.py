@@ -90,8 +90,9 @@ class LatentLearner(Learner):
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
-        z0 = target_latents(self.codec, batch)
-        condition = self.trained["task"](with_link_latents(self.codec, batch)).drop(self.job.task.drop)
+        task, batch = self.trained["task"], with_link_latents(self.codec, batch)
+        z0 = task.drawn(target_latents(self.codec, batch), batch)
+        condition = task(batch).drop(self.job.task.drop)
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gen.models.codec import LatentCodec
+from gen.models.denoiser import Backbone
 
 Picture = str | Path | Image.Image | np.ndarray
 
@@ -21,6 +22,7 @@ class Pipe(Protocol):
     """The part of CXRPipeline that calls use."""
 
     vae: LatentCodec
+    unet: Backbone
     scheduler: SchedulerMixin
     model_hash: str
 
@@ -36,6 +38,19 @@ class Pipe(Protocol):
 
     @property
     def _execution_device(self) -> torch.device: ...
+
+    def draw(
+        self,
+        batch: dict,
+        seed: int | Sequence[int] = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        output_type: str = "pil",
+        *,
+        progress: bool = True,
+    ) -> Any:
+        """One image a row of the task's batch."""
+        ...
 
     def encode(self, images: Sequence[Picture]) -> Tensor:
         """Whitened latents of radiographs."""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ PIXELS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelData"),
 )
 # a tag that is not here is not written
-WRITTEN_TAGS = frozenset((*LEFT_EMPTY, *DESCRIPTION, *MADE_UP, *REQUESTED, *PIXELS))
+WRITTEN_TAGS = frozenset((*LEFT_EMPTY, *DESCRIPTION, *MADE_UP, *REQUESTED, *PIXELS, "SourceImageSequence"))
 
 
 def write_synthetic_dicom(
@@ -44,10 +45,30 @@ def write_synthetic_dicom(
         temporary.write_bytes(data)
 
 
-def dicom_bytes(image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str = "", age: float = math.nan) -> bytes:
+@dataclass(frozen=True)
+class Derivation:
+    """What an image was made from: the UIDs of its source's class and instance, and what was done to it.
+
+    `bits` are those that count, of 16 where there are more than 8.
+    """
+
+    uids: tuple[str, str]
+    description: str
+    bits: int = 8
+
+
+def dicom_bytes(
+    image: np.ndarray,
+    record: dict,
+    view: str = "UNKNOWN",
+    sex: str = "",
+    age: float = math.nan,
+    derivation: Derivation | None = None,
+) -> bytes:
     """A synthetic radiograph as a Computed Radiography image marked SyntheticData = YES.
 
     The record (JSON) goes into ImageComments; equal pixels and records give equal UIDs.
+    With a derivation the file refers to its source, of whose header nothing else is taken.
     Shapes: image [H, W] uint8 or uint16; age in years, NaN unknown.
     """
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
@@ -58,6 +79,8 @@ def dicom_bytes(image: np.ndarray, record: dict, view: str = "UNKNOWN", sex: str
     dataset = _synthetic_header(digest, comments)
     _describe_subject(dataset, view, sex, age)
     _store_pixels(dataset, image)
+    if derivation is not None:
+        _name_source(dataset, derivation)
     assert set(dataset.dir()) <= WRITTEN_TAGS and not any(dataset[tag].value for tag in LEFT_EMPTY)
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
@@ -90,6 +113,18 @@ def _synthetic_header(digest: str, comments: str) -> Dataset:
         setattr(dataset, empty, "")
     dataset.SeriesNumber = dataset.InstanceNumber = 1
     return dataset
+
+
+def _name_source(dataset: Dataset, derivation: Derivation) -> None:
+    """Refer to the image that this one was made from, by its UIDs and nothing else (PS3.3 C.7.6.1.1.4)."""
+    from pydicom.dataset import Dataset
+
+    dataset.DerivationDescription = derivation.description
+    dataset.BitsStored, dataset.HighBit = derivation.bits, derivation.bits - 1
+    if all(derivation.uids):
+        source = Dataset()
+        source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = derivation.uids
+        dataset.SourceImageSequence = [source]
 
 
 def _describe_subject(dataset: Dataset, view: str, sex: str, age: float) -> None:

@@ -99,6 +99,13 @@ def model_pixels(image: str | Path | Image.Image | np.ndarray, size: int) -> np.
     return prepare_array(brightness(image) if isinstance(image, Image.Image) else image, size)
 
 
+def as_brightness(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """A file, a PIL image or a brightness array at its own size. Shapes: -> [H, W] float32 in 0..1."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    return brightness(image) if isinstance(image, Image.Image) else np.asarray(image, dtype=np.float32)
+
+
 def shrink(array: np.ndarray, size: int) -> np.ndarray:
     """Resample so that the longer side has `size` pixels, averaging over the source pixels when it shrinks.
 

@@ -84,7 +84,7 @@ def _loss_with(
         for sample, other in zip(samples, others[first : first + 32], strict=True):
             sample |= {name: dataset[other, other][name] for name in exchanged}
         batch = with_link_latents(codec, to_device(collate(samples), codec.device))
-        z0 = target_latents(codec, batch, draw=False)
+        z0 = trained["task"].drawn(target_latents(codec, batch, draw=False), batch)
         losses = objective(trained["denoiser"], z0, trained["task"](batch), noise)
         total += float(losses["diffusion"]) * len(part)
     return total / len(rows)

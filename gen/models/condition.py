@@ -53,6 +53,15 @@ class Condition:
             }
         )
 
+    def rows(self, which: slice) -> Condition:
+        """The condition of some of the samples."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Condition(**{name: None if value is None else value[which] for name, value in values.items()})
+
+    def scaled(self, amplitude: Tensor) -> Condition:
+        """With the concatenated maps multiplied by an amplitude a sample. Shapes: [B, 1, 1, 1]."""
+        return self if self.spatial is None else replace(self, spatial=amplitude * self.spatial)
+
     def _select(self, keep: Tensor) -> Condition:
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""What lies between two radiographs, as tokens: a set of events irregular in time, the gap, the prior's features."""
+"""What was done and measured between two radiographs, as tokens: a set, in any order, irregular in time, any number."""
 
 from __future__ import annotations
 

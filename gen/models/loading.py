@@ -37,6 +37,7 @@ from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file
 
 from gen.errors import UserError
+from gen.models.bone import BoneConditioner
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
 from gen.models.events import EventsEncoder
@@ -58,6 +59,7 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
 }
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
 CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
+    "gen.models.bone": {"BoneConditioner": BoneConditioner},
     "gen.models.events": {"EventsEncoder": EventsEncoder},
     "gen.models.views": {"ViewEncoder": ViewEncoder},
 }

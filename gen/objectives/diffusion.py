@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from gen.objectives import schedule
 from gen.schema import DiffusionConfig
+
+
+class Conditioned(Protocol):
+    """What the objective asks of a condition."""
+
+    def scaled(self, amplitude: Tensor) -> Conditioned: ...
 
 
 class DiffusionObjective:
@@ -19,12 +26,14 @@ class DiffusionObjective:
         self.scheduler = schedule.build_scheduler(config)
 
     def __call__(
-        self, denoiser: Callable, z0: Tensor, condition: object, generator: torch.Generator | None = None
+        self, denoiser: Callable, z0: Tensor, condition: Conditioned, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Loss of a batch. Shapes: z0 [B, C, h, w], whitened -> scalars by name."""
         t = torch.randint(self.config.steps, (len(z0),), generator=generator).to(z0.device)
         noise = self._noise(z0, generator)
         alpha, sigma = schedule.alpha_sigma(self.scheduler.alphas_cumprod, t)
+        if self.config.scaled_condition:
+            condition = condition.scaled(alpha)
         output = denoiser(schedule.add_noise(z0, noise, alpha, sigma), t, condition)
         target = schedule.target(self.config.prediction, z0, noise, alpha, sigma)
         error = (output.float() - target).square().mean(dim=(1, 2, 3))  # [B]

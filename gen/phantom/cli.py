@@ -86,6 +86,28 @@ def phantom_sheet(
     typer.echo(f"wrote {out}")
 
 
+@app.command("vary-pairs")
+def vary_pairs(
+    index: Annotated[Path, typer.Argument(help="index with soft-tissue images (column soft), such as a phantom set's")],
+    out: Annotated[Path, typer.Option(help="folder of the new set; run the same command again to go on")],
+    like: Annotated[Path | None, typer.Option(help="real radiographs' index, to take grey levels from")] = None,
+    times: Annotated[int, typer.Option(help="looks of every pair")] = 2,
+    seed: Annotated[int, typer.Option(help="of the looks")] = 0,
+) -> None:
+    """Show training pairs in other looks (contrast, sharpness, noise, grey levels, bone): from phantoms to patients.
+
+    Pairs of the splits val and test stay as they are. Real radiographs lend their grey levels from their split train.
+    """
+    from gen.data.index import write_index
+    from gen.data.pairs import vary_index
+
+    if times < 1:
+        raise UserError(f"--times {times}: at least one")
+    table = vary_index(index, out, like, times, seed)
+    write_index(table, out / "index.parquet")
+    typer.echo(f"{len(table)} pairs; wrote {out / 'index.parquet'}")
+
+
 def main() -> None:
     """Entry point of the console script."""
     with exit_on_user_error():

@@ -122,6 +122,9 @@ class DiffusionConfig(Strict):
     zero_terminal_snr: bool = Field(False, description="rescale the schedule to zero signal at T (arXiv 2305.08891)")
     min_snr_gamma: float | None = Field(None, description="min-SNR loss weighting (arXiv 2303.09556); None is uniform")
     offset_noise: float = Field(0.0, description="standard deviation of a per-channel constant added to the noise")
+    scaled_condition: bool = Field(
+        False, description="scale concatenated images by sqrt(alpha_bar) in training, as BS-LDM and GL-LCM do"
+    )
 
     @model_validator(mode="after")
     def _solvable(self) -> DiffusionConfig:
@@ -146,6 +149,8 @@ class TrainConfig(Strict):
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = Field(
         "no", description="autocast type; auto takes the fastest that the machine computes natively"
     )
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="kernels of the denoiser's attention")
+    compile: bool = Field(False, description="compile the denoiser's blocks; the first step pays for it")
     seed: int = Field(0, description="of every random draw")
     checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
     log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")

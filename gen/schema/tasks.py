@@ -62,9 +62,20 @@ class InpaintTaskConfig(AnyTaskConfig):
     name: Literal["inpaint"] = "inpaint"
 
 
-TaskConfig = Annotated[
-    TextTaskConfig | ViewTaskConfig | InpaintTaskConfig | TemporalTaskConfig, Field(discriminator="name")
-]
+class BoneTaskConfig(AnyTaskConfig):
+    """A radiograph to its soft-tissue image."""
+
+    name: Literal["bone"] = "bone"
+    drop: float = Field(0.0, ge=0, le=0, description="the radiograph is never left out")
+    residual: float | None = Field(
+        None,
+        gt=0,
+        description="draw soft tissue less radiograph, in this unit of latents; None draws the image",
+    )
+
+
+AnyOne = TextTaskConfig | ViewTaskConfig | TemporalTaskConfig | BoneTaskConfig | InpaintTaskConfig
+TaskConfig = Annotated[AnyOne, Field(discriminator="name")]
 
 
 class FollowConfig(Strict):

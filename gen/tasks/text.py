@@ -45,6 +45,14 @@ class TextTask(nn.Module):
         """Nothing is concatenated to the latent."""
         return 0
 
+    def drawn(self, z0: Tensor, batch: dict) -> Tensor:
+        """The image's latents themselves. Shapes: [B, C, h, w] -> the same."""
+        return z0
+
+    def finished(self, z: Tensor, batch: dict) -> Tensor:
+        """What was drawn is the image. Shapes: [B, C, h, w] -> the same."""
+        return z
+
     def forward(self, batch: dict[str, list[str] | Tensor]) -> Condition:
         """Shapes: B prompts -> tokens [B, L, D]."""
         states, mask = self.text([*batch["prompt"], ""])

@@ -16,7 +16,7 @@ from gen.app import serving  # noqa: E402
 from gen.app.session import open_session  # noqa: E402
 from gen.provenance import NOTICE, read_record  # noqa: E402
 
-DRAWN = "document.querySelectorAll('.radiographs img').length"
+DRAWN = "document.querySelectorAll('#text-images img').length"
 TOAST = "[...document.querySelectorAll('.toast-body')].map(e => e.innerText).join('|')"
 
 
@@ -53,9 +53,10 @@ def test_words_become_radiographs_and_files(page, address, tmp_path):
     draw(page)
     page.wait(f"{DRAWN} >= 2")
     text = page.run("document.body.innerText")
-    assert NOTICE in text and "synthetic, seed 0: Chest radiograph of a 61-year-old patient. Cardiomegaly." in text
+    assert NOTICE in text and "synthetic, seed 1" in text
+    assert "Drawn: Chest radiograph of a 61-year-old patient. Cardiomegaly." in text
     page.screenshot(tmp_path / "drawn.png")
-    archive = zipfile.ZipFile(page.download("#png", tmp_path))
+    archive = zipfile.ZipFile(page.download("#text-png", tmp_path))
     assert archive.namelist() == ["synthetic_1_seed0.png", "synthetic_2_seed1.png"]
     foreign = {
         url
@@ -72,7 +73,7 @@ def test_a_single_drawing_is_a_png_and_a_dicom_with_their_record(page, tmp_path)
     page.run("document.querySelector('#images input[type=number]').blur()")
     draw(page)
     page.wait(f"{DRAWN} >= 1")
-    png, dcm = page.download("#png", tmp_path), page.download("#dicom", tmp_path)
+    png, dcm = page.download("#text-png", tmp_path), page.download("#text-dicom", tmp_path)
     record = read_record(png)
     assert record.seed == 0 and record.steps == 2 and record.synthetic
     dicom = dcmread(dcm)

@@ -10,7 +10,24 @@ from gen.tasks import TASKS
 
 PROMPTS = ["PA chest radiograph.", "AP chest radiograph of a child with pneumonia."]
 NAMES = {name for kind in AnyTaskConfig.__subclasses__() for name in kind.model_fields["name"].annotation.__args__}
-TASK_BATCHES = {"text": {"prompt": PROMPTS, "key": ["a", "b"]}}
+CONFIGS = {kind.model_fields["name"].default: kind() for kind in AnyTaskConfig.__subclasses__()}
+LATENTS = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+STUDY = {
+    "view": ["LATERAL", "UNKNOWN"],
+    "angle": [float("nan"), 30.0],
+    "link_context": LATENTS,
+    "link_context_mask": torch.tensor([[True, False, False], [True, True, True]]),
+    "context_view": ["PA", "PA|LATERAL|"],
+    "context_angle": ["", "0|90|45"],
+}
+HOLE = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+HOLE[:, :, 2:5, 3:6] = True
+TASK_BATCHES = {
+    "text": {"prompt": PROMPTS, "key": ["a", "b"]},
+    "view": {"prompt": PROMPTS, **STUDY},
+    "inpaint": {"prompt": PROMPTS, "link_image": LATENTS[:, :1], "edit_mask": HOLE},
+    "bone": {"link_image": LATENTS[:, :1], "link_image_mask": torch.ones(2, 1, dtype=torch.bool)},
+}
 
 
 def encoder():
@@ -21,7 +38,8 @@ def encoder():
 @pytest.fixture(params=TASKS)
 def task(request):
     torch.manual_seed(0)
-    made = TASKS[request.param](encoder()).eval()
+    kind, text = TASKS[request.param], encoder()
+    made = kind(text, kind.new_conditioner(CONFIGS[request.param], (4, 8, 8), text.width)).eval()
     return made, TASK_BATCHES[request.param]
 
 
@@ -47,6 +65,8 @@ def test_a_row_does_not_depend_on_its_batch(task):
     second = module({name: values[1:] for name, values in batch.items()})
     torch.testing.assert_close(both.tokens[1:], second.tokens, atol=1e-5, rtol=0)
     assert torch.equal(both.mask[1:], second.mask)
+    if both.spatial is not None:
+        torch.testing.assert_close(both.spatial[1:], second.spatial)
 
 
 @torch.no_grad()
