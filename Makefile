@@ -2,6 +2,7 @@
 #   PYTHON=python3.12         interpreter for the environment (default: the first of 3.11 or newer)
 #   TORCH_BACKEND=cpu         on a machine without a GPU: the smaller CPU build of torch (asked of uv)
 #   BUDGET=30                 minutes that `make reproduce` may spend
+#   MODELS=text,fast          which models it retrains: text, fast, views, temporal, bone
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos reproduce clean
@@ -11,6 +12,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 pytho
 	$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
 TORCH_BACKEND ?=
 BUDGET ?= 30
+MODELS ?= text
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -41,7 +43,7 @@ chaos: $(READY)  ## kills, full disks, hostile files on the real program; long
 	@$(BIN)/python tests/chaos.py; first=$$?; $(BIN)/python tests/chaos_fuzz.py && exit $$first
 
 reproduce: $(READY)  ## retrain the shipped models in BUDGET minutes and compare
-	@$(BIN)/python train/reproduce.py --minutes $(BUDGET)
+	@$(BIN)/python train/reproduce.py --minutes $(BUDGET) --models $(MODELS)
 
 clean:  ## remove what building, testing and the demo leave; runs/ and .venv stay
 	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache
