@@ -51,9 +51,9 @@ def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     """The few-step student of the text model."""
-    teacher, moments = _text_model(out), out / "moments"
+    teacher, (encoding, moments) = _text_model(out), _moments(index, out)
     return [
-        _encoding(index, teacher, moments),
+        *encoding,
         [*_training("lcm.py", "lcm_256", index, moments, out / "fast", minutes), f"teacher={teacher}"],
     ]
 
@@ -61,11 +61,12 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     """Views of one study, from the text model, on radiographs and phantoms."""
     base, phantoms, both = _text_model(out), out / "phantom_views", out / "views.parquet"
-    stores = [out / "moments", out / "moments_views"]
+    encoding, moments = _moments(index, out)
+    stores = [moments, out / "moments_views"]
     merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
     training = _training("ldm.py", "view_256", both, stores[0], out / "views", minutes)
     return [
-        _encoding(index, base, stores[0]),
+        *encoding,
         _phantoms(phantoms, ["--n=960", "--views=PA,LATERAL,OBLIQUE", "--followed=0", "--seed=12"]),
         [*_encoding(phantoms / "index.parquet", base, stores[1]), "variants=1"],
         ["-m", "gen.phantom.cli", *merge],
@@ -111,6 +112,13 @@ WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares
 def _text_model(out: Path) -> Path:
     """The text model that was retrained here, or the shipped one."""
     return out / "model" if (out / "model").is_dir() else SHIPPED
+
+
+def _moments(index: Path, out: Path) -> tuple[list[list[str]], Path]:
+    """The radiographs' moments: those that the text model was retrained on, or new ones by the shipped codec."""
+    if (out / "model").is_dir():
+        return [], out / "moments"
+    return [_encoding(index, SHIPPED, out / "moments_shipped")], out / "moments_shipped"
 
 
 def _encoding(index: Path, model: Path, out: Path) -> list[str]:
