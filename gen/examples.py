@@ -18,6 +18,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "calibrate": "--index index.parquet --out gates.yaml",
         "index": "set --out synthetic.parquet",
         "bone": "chest.dcm --out soft",
+        "temporal": "--prior chest.png --at 72h --events events.csv --model runs/temporal_256/export --out futures",
+        "follow-ups": "--index phantom/index.parquet --model runs/temporal_256/export --out follow-ups",
         "study-pairs": "--index phantom/index.parquet --model runs/view_256/export --out pairs",
     },
     "cxr-index": {

@@ -50,15 +50,17 @@ def read_cell(cell: str) -> list[Event]:
     return [Event(before, code, math.nan if value is None else value, unit) for before, code, value, unit in rows]
 
 
-def read_events(path: str | Path) -> pd.DataFrame:
+def read_events(path: str | Path, patient: str | None = None) -> pd.DataFrame:
     """A table of events with patient_id, study_id (empty: on the patient's clock), hour, code, value, unit.
 
+    `patient` is whose events they are where the table does not say it.
     Errors: UserError for a missing file or column, an hour that is no number.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such table of events; {REMEDY}")
     table = read_csv_text(path, REMEDY) if path.suffix == ".csv" else read_parquet(path, REMEDY)
+    table = table if patient is None else table.assign(patient_id=patient)
     clock = "hours" if {"hours", "study_id"} <= set(table) else "hour"
     for column in ("patient_id", clock, "code"):
         if column not in table:

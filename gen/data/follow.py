@@ -38,8 +38,8 @@ def _pairs(rows: pd.DataFrame, follow: FollowConfig) -> Iterator[tuple[dict, dic
     """Prior, target and hours between them (NaN where only their order is known), patient by patient."""
     frontal = rows[rows["view"].isin(FRONTAL)] if "view" in rows else rows
     for _, group in frontal.groupby(["source", "patient_id"] if "source" in rows else "patient_id", sort=False):
-        name = next((name for name in ORDERS if name in group and group[name].notna().all()), None)
-        if name is None or len(group) < 2:
+        name = next((name for name in ORDERS if name in group and bool(group[name].notna().all())), None)
+        if name is None or len(group) == 1:
             continue
         records = group.sort_values(name, kind="stable").to_dict("records")
         pairs = itertools.pairwise(records) if follow.consecutive else itertools.combinations(records, 2)

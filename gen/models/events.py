@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,6 +17,19 @@ PERIODS = 10  # of the hours' sines: 4 h, 8 h, ... 2048 h
 GRID = 4  # prior tokens a side
 
 
+class Event(Protocol):
+    """What is read of an event (gen.data.events.Event)."""
+
+    @property
+    def before(self) -> float: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+
+    def words(self) -> str: ...
+
+
 class EventsEncoder(ModelMixin, ConfigMixin):
     """A transformer over the set of events, whose registers, with a token of the gap and of the prior, are its answer.
 
@@ -23,8 +38,6 @@ class EventsEncoder(ModelMixin, ConfigMixin):
     also gets the plain sum over them, for doses add up and attention only averages.
     `vocabulary` maps a code to {"unit", "centre", "scale"}; place 0 of the codes is any other code.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -68,6 +81,30 @@ class EventsEncoder(ModelMixin, ConfigMixin):
             return 0.0, 0.0
         scaled = (value - known["centre"]) / known["scale"]
         return math.copysign(math.log1p(abs(scaled)), scaled), 1.0
+
+    def read(
+        self,
+        sets: Sequence[Sequence[Event]],
+        gap: Tensor,
+        prior: Tensor,
+        prior_mask: Tensor,
+        text: Callable[[list[str]], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        """`forward` of sets of events, padded to the largest; `text` reads their words where the model is told so.
+
+        Shapes: B sets, gap [B], prior [B, C, h, w], prior_mask [B] -> tokens [B, L, D], mask [B, L].
+        """
+        most = max(1, *map(len, sets))
+        codes, before = torch.zeros(len(sets), most, dtype=torch.long), torch.zeros(len(sets), most)
+        values, mask = torch.zeros(len(sets), most, 2), torch.zeros(len(sets), most, dtype=torch.bool)
+        for row, events in enumerate(sets):
+            for place, event in enumerate(events):
+                codes[row, place], before[row, place] = self.places.get(event.code, 0), event.before
+                values[row, place] = torch.tensor(self.normalised(event.code, event.value))
+            mask[row, : len(events)] = True
+        held = (tensor.to(prior.device) for tensor in (codes, values, before, mask))
+        words = None if self.words is None else _read_words(sets, most, text)
+        return self(*held, gap, prior, prior_mask, words)
 
     def forward(
         self,
@@ -115,6 +152,9 @@ def fourier(hours: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos(), size, (hours >= 0).to(size)[..., None]], dim=-1)
 
 
-def text_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """One token a sentence. Shapes: [N, L, D], [N, L] -> [N, D]."""
-    return masked_mean(states, mask)
+def _read_words(sets: Sequence[Sequence[Event]], most: int, text: Callable) -> Tensor:
+    """Events as a text encoder reads them, each wording once. Shapes: -> [B, most, D]."""
+    places = {words: place for place, words in enumerate(sorted({e.words() for events in sets for e in events}), 1)}
+    read = masked_mean(*text(["", *places]))
+    rows = [[places[event.words()] for event in events] + [0] * (most - len(events)) for events in sets]
+    return read[torch.tensor(rows, device=read.device)]

@@ -9,13 +9,12 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from gen.data.events import Event, read_cell, vocabulary
+from gen.data.events import read_cell, vocabulary
 from gen.data.follow import with_priors
 from gen.data.linked import Needs
 from gen.models.condition import Condition
-from gen.models.events import EventsEncoder, text_tokens
+from gen.models.events import EventsEncoder
 from gen.schema import DataConfig
 from gen.schema.tasks import TemporalTaskConfig
 from gen.tasks.text import TextTask
@@ -65,9 +64,10 @@ class TemporalTask(TextTask):
         if self.conditioner.training:
             cells = [[] if torch.rand(()) < config.drop_events else cell for cell in cells]
         whole = batch.get("null") == "all" or self.conditioner.training
-        tokens, mask = self._tokens(cells, gap, prior, there)
+        tokens, mask = self.conditioner.read(cells, gap, prior, there, self.text)
         nothing = (torch.full_like(gap, math.nan), torch.zeros_like(prior), torch.zeros_like(there))
-        null, null_mask = self._tokens([[] for _ in cells], *(nothing if whole else (gap, prior, there)))
+        known = nothing if whole else (gap, prior, there)
+        null, null_mask = self.conditioner.read([[] for _ in cells], *known, self.text)
         beside = prior if config.prior != "tokens" else None
         return replace(
             text,
@@ -81,28 +81,6 @@ class TemporalTask(TextTask):
             null_base=None if not config.residual else nothing[1] if whole else prior,
             summarised=torch.cat([torch.zeros_like(text.mask), torch.ones_like(mask)], dim=1),
         )
-
-    def _tokens(self, cells: list[list[Event]], gap: Tensor, prior: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's tokens of sets of events, padded to the largest."""
-        encoder, most = self.conditioner, max(1, *map(len, cells))
-        codes = torch.zeros(len(cells), most, dtype=torch.long)
-        values, before = torch.zeros(len(cells), most, 2), torch.zeros(len(cells), most)
-        for row, events in enumerate(cells):
-            for place, event in enumerate(events):
-                codes[row, place] = encoder.places.get(event.code, 0)
-                values[row, place] = torch.tensor(encoder.normalised(event.code, event.value))
-                before[row, place] = event.before
-        mask = torch.arange(most) < torch.tensor([[len(events)] for events in cells])
-        words = self._words(cells, most) if encoder.words is not None else None
-        held = (tensor.to(prior.device) for tensor in (codes, values, before, mask))
-        return encoder(*held, gap, prior, there, words)
-
-    def _words(self, cells: list[list[Event]], most: int) -> Tensor:
-        """Events as the text encoder reads them, each wording once. Shapes: -> [B, N, D]."""
-        places = {words: place for place, words in enumerate(sorted({e.words() for cell in cells for e in cell}), 1)}
-        read = text_tokens(*self.text(["", *places]))
-        rows = [[places[event.words()] for event in cell] + [0] * (most - len(cell)) for cell in cells]
-        return read[torch.tensor(rows, device=read.device)]
 
 
 def _hours(value: float | str) -> float:
