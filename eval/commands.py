@@ -21,6 +21,7 @@ def add_commands(app: typer.Typer) -> None:
     """Give cxr-eval these commands."""
     app.command(help="What a downstream classifier gains by the synthetic images.")(utility)
     app.command(help="Bone suppression against real soft-tissue images.")(bone)
+    app.command("bone-findings", help="Whether bone suppression leaves disease alone.")(bone_findings)
     app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
     app.command(help="Phantom follow-ups: sizes of findings as drawn, against the true ones.")(sizes)
     app.command(help="Images of another view of the same study.")(views)
@@ -59,6 +60,18 @@ def bone(
     from .paired import measure_pairs
 
     _hand_out(measure_pairs(pairs, draws, seed), out)
+
+
+def bone_findings(
+    run: Annotated[Path, typer.Argument(help="folder written by cxr-sample bone INDEX")],
+    index: Annotated[Path, typer.Option(help="that index: phantoms, or radiographs with boxes beside it")],
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from .preservation import measure_preservation
+
+    _hand_out(measure_preservation(run, index, draws, seed), out)
 
 
 def temporal(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from gen.errors import UserError, exit_on_user_error
+from gen.examples import add_examples
 
 from .bone_cli import bone
 from .follow_ups import follow_ups
@@ -131,6 +132,8 @@ def inpaint(
 
 for command in (bone, plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
     app.command()(command)
+
+add_examples(app, "cxr-sample")
 
 
 def main() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.app.answers import plainly, whole
 from gen.app.drawings import Drawn, write_files
 from gen.app.uploads import FILE_TYPES, as_picture, read_upload
+from gen.errors import UserError
 
 if TYPE_CHECKING:
     from gen.app.session import Session
@@ -32,11 +34,19 @@ class BoneTab:
                 file = gr.File(label="Radiograph", file_types=FILE_TYPES, elem_id="bone-file")
                 with gr.Row():
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53, min_width=100)
-                    steps = gr.Slider(1, MOST_STEPS, config.steps, step=1, label="Steps", min_width=120)
-                anyway = gr.Checkbox(label="Also where it does not look like a frontal radiograph")
+                    steps = gr.Slider(
+                        1, MOST_STEPS, config.steps, step=1, label="Steps", min_width=120, elem_id="bone-steps"
+                    )
+                anyway = gr.Checkbox(label="Even if it does not look like a frontal radiograph", elem_id="bone-anyway")
                 button = gr.Button("Suppress bones", variant="primary", elem_id="suppress")
             with gr.Column(scale=6, min_width=320):
-                both = gr.ImageSlider(label="Radiograph, and without bones (synthetic)", format="png", height=460)
+                both = gr.ImageSlider(
+                    label="Radiograph, and without bones (synthetic)",
+                    format="png",
+                    max_height=560,
+                    elem_id="bone-both",
+                    elem_classes="radiographs",
+                )
                 removed = gr.Image(label="What was removed", format="png", height=260)
                 with gr.Row():
                     png = gr.DownloadButton("Download PNG", interactive=False, elem_id="bone-png")
@@ -51,7 +61,10 @@ class BoneTab:
 
         pixels = read_upload(file)
         pipeline = self.session.pipeline(self.task)
-        found = pipeline.suppress_bones(pixels, steps=int(steps), seed=whole(seed, "seed"), anyway=bool(anyway))
+        try:
+            found = pipeline.suppress_bones(pixels, steps=int(steps), seed=whole(seed, "seed"), anyway=bool(anyway))
+        except UserError as error:  # which counts the images of a call
+            raise UserError(str(error).replace("image 0", Path(file).name)) from None
         for warning in found.warnings:
             gr.Warning(warning)
         soft = as_picture(found.soft)

@@ -20,8 +20,9 @@ def mean_matched(local: np.ndarray, everywhere: np.ndarray, mask: np.ndarray) ->
 
 def without_crumbs(mask: np.ndarray, least: int = CRUMB) -> np.ndarray:
     """The mask without parts (8-connected) of fewer than `least` pixels. Shapes: [H, W] bool."""
-    numbers, _ = label(mask, structure=np.ones((3, 3), dtype=int))
-    sizes = np.bincount(np.asarray(numbers).ravel())
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    label(mask, structure=np.ones((3, 3), dtype=int), output=numbers)
+    sizes = np.bincount(numbers.ravel())
     sizes[0] = 0
     return (sizes >= least)[numbers]
 

@@ -72,7 +72,6 @@ COMPONENTS: dict[str, dict[str, set[str]]] = {
     "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }
 OPTIONAL = {"conditioner"}
-
 # settings that a model_index.json holds besides, with their types and least values
 SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
 SETTINGS |= {name: (int, 1) for name in ("resolution", "max_tokens", "steps")}

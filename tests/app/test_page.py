@@ -21,8 +21,8 @@ TOAST = "[...document.querySelectorAll('.toast-body')].map(e => e.innerText).joi
 
 
 @pytest.fixture(scope="module")
-def address(tiny_pipeline_dir, tmp_path_factory):
-    with open_session([str(tiny_pipeline_dir)], None, "cpu") as session:
+def address(tiny_pipeline_dir, tiny_view_dir, tiny_bone_dir):
+    with open_session([str(tiny_pipeline_dir), str(tiny_view_dir), str(tiny_bone_dir)], None, "cpu") as session:
         yield serving.serve_page(session, 0, share=False, upload_limit=1, wait=False)
         gradio.close_all()
 
@@ -82,6 +82,43 @@ def test_a_single_drawing_is_a_png_and_a_dicom_with_their_record(page, tmp_path)
     tab(page, "Check a file")
     page.upload("#check-file", dcm)
     page.wait("document.querySelector('#check-said').innerText.includes('seed 0')")
+
+
+@pytest.fixture
+def chest(tmp_path):
+    """A frontal radiograph of nobody, 160 x 140 pixels: two dark lungs in a grey body."""
+    rows, columns = np.mgrid[:160, :140] / np.array([160, 140])[:, None, None]
+    lungs = sum(np.exp(-(((columns - x) / 0.13) ** 2) - ((rows - 0.45) / 0.28) ** 2) for x in (0.28, 0.72))
+    Image.fromarray((170 - 130 * lungs).astype(np.uint8)).save(tmp_path / "chest.png")
+    return tmp_path / "chest.png"
+
+
+def test_another_view_is_drawn_from_a_study(page, chest):
+    tab(page, "Views")
+    page.wait("document.querySelector('#view-file-0 input[type=file]')")
+    page.upload("#view-file-0", chest)
+    page.wait("document.querySelector('#view-file-0').innerText.includes('chest')")
+    page.type("#view-steps input[type=number]", "2")
+    page.run("document.querySelector('#view-steps input[type=number]').blur()")
+    page.click("#view-draw")
+    page.wait("document.querySelectorAll('#view-images img').length >= 1")
+    assert "Drawn: Lateral chest radiograph." in page.run("document.querySelector('#view-said').innerText")
+
+
+def test_bones_are_taken_out_at_the_size_of_the_upload(page, chest, tmp_path):
+    tab(page, "Bones")
+    page.wait("document.querySelector('#bone-file input[type=file]')")
+    page.click("#suppress")
+    page.wait(f"({TOAST}).includes('no file yet')")
+    page.upload("#bone-file", chest)
+    page.wait("document.querySelector('#bone-file').innerText.includes('chest')")
+    page.click("#bone-anyway input")
+    page.type("#bone-steps input[type=number]", "2")
+    page.run("document.querySelector('#bone-steps input[type=number]').blur()")
+    page.click("#suppress")
+    page.wait("document.querySelectorAll('#bone-both img').length >= 2")
+    saved = page.download("#bone-png", tmp_path)
+    assert Image.open(saved).size == (140, 160) and read_record(saved).task == "bone"
 
 
 def test_bad_requests_are_one_line_and_the_next_works(page):
