@@ -18,6 +18,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "calibrate": "--index index.parquet --out gates.yaml",
         "index": "set --out synthetic.parquet",
         "bone": "chest.dcm --out soft",
+        "study-pairs": "--index phantom/index.parquet --model runs/view_256/export --out pairs",
     },
     "cxr-index": {
         "build": "folder /data/hospital --csv labels.csv --map patient_id=MRN --map view=View --out index.parquet",

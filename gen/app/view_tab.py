@@ -49,7 +49,7 @@ class ViewTab:
         )
         wanted = gr.CheckboxGroup(list(VIEWS[1:]), value=["LATERAL"], label="Views to draw", elem_classes="chips")
         with gr.Row():
-            angle = gr.Textbox("", label="or an angle, degrees", placeholder="0 is PA, 90 left lateral", max_length=6)
+            angle = gr.Textbox("", label="or an angle, degrees", placeholder="0 PA, 90 left", max_length=6)
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53)
         given = []
         with gr.Accordion("The study so far (none: a new patient)", open=True):
