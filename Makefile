@@ -2,6 +2,7 @@
 #   PYTHON=python3.12         interpreter for the environment (default: the first of 3.11 or newer)
 #   TORCH_BACKEND=cpu         on a machine without a GPU: the smaller CPU build of torch (asked of uv)
 #   BUDGET=30                 minutes that `make reproduce` may spend
+#   MODELS=text,fast          which models it retrains: text, fast, views, temporal, bone
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos reproduce clean
@@ -11,6 +12,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 pytho
 	$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
 TORCH_BACKEND ?=
 BUDGET ?= 30
+MODELS ?= text
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -35,13 +37,13 @@ check: $(READY)  ## lint and types
 	@$(BIN)/pyright
 
 bench: $(READY)  ## the promised ratios and times, on this machine
-	@failed=0; for part in bench bench_data bench_sets bench_eval; do $(BIN)/python tests/$$part.py || failed=1; done; exit $$failed
+	@failed=0; for part in bench bench_speed bench_bone bench_data bench_sets bench_eval; do $(BIN)/python tests/$$part.py || failed=1; done; exit $$failed
 
 chaos: $(READY)  ## kills, full disks, hostile files on the real program; long
 	@$(BIN)/python tests/chaos.py; first=$$?; $(BIN)/python tests/chaos_fuzz.py && exit $$first
 
 reproduce: $(READY)  ## retrain the shipped models in BUDGET minutes and compare
-	@$(BIN)/python train/reproduce.py --minutes $(BUDGET)
+	@$(BIN)/python train/reproduce.py --minutes $(BUDGET) --models $(MODELS)
 
 clean:  ## remove what building, testing and the demo leave; runs/ and .venv stay
 	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache

@@ -60,6 +60,7 @@ def jobs() -> dict[str, type[BaseModel]]:
     """Job by job what its YAML holds."""
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
+    from gen.engine.distillation import DistillationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
@@ -69,6 +70,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/encode.py": EncodeJob,
         "train/text.py": TextEncoderJob,
         "train/ldm.py": LatentJob,
+        "train/lcm.py": DistillationJob,
         "train/classifier.py": ClassifierJob,
         "train/segmenter.py": SegmenterJob,
         "train/contrastive.py": ContrastiveJob,
@@ -84,18 +86,20 @@ def settings_page() -> str:
         "sets any of them. Unknown keys are refused. **Required** means that nothing stands in for it: numbers that"
     ]
     lines += ["define a result have no hidden default.", ""]
-    sections: dict[type[BaseModel], None] = {}
+    sections: list[type[BaseModel]] = []
     for job, model in jobs().items():
         lines += [f"## {job}", "", *_table(model, sections), ""]
-    for model in sections:  # grows while it is read: sections within sections
-        lines += [f"## {model.__name__}", "", (model.__doc__ or "").strip(), "", *_table(model, sections), ""]
+    told: list[type[BaseModel]] = []
+    while left := [model for model in sections if model not in told]:  # sections within sections
+        told.append(left[0])
+        lines += [f"## {left[0].__name__}", "", (left[0].__doc__ or "").strip(), "", *_table(left[0], sections), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(model: type[BaseModel], sections: dict[type[BaseModel], None]) -> list[str]:
+def _table(model: type[BaseModel], sections: list[type[BaseModel]]) -> list[str]:
     rows = ["| key | values | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        sections |= dict.fromkeys(_models(field.annotation), None)
+        sections += [part for part in _models(field.annotation) if part not in sections]
         cells = (f"`{name}`", _values(field), _default(field), _meaning(field))
         rows.append("| " + " | ".join(cells) + " |")
     return rows

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gen.errors import exit_on_user_error
+from gen.examples import add_examples
 
 from .commands import add_commands
 
@@ -93,6 +94,8 @@ for part, summary in PARTS.items():
     if part != "utility":  # which has a recipe besides
         app.command(part, help=summary)(_command((part,)))
 add_commands(app)
+
+add_examples(app, "cxr-eval")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(help="Bone suppression against real soft-tissue images.")(bone)
     app.command("bone-findings", help="Whether bone suppression leaves disease alone.")(bone_findings)
     app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
+    app.command(help="Phantom follow-ups: sizes of findings as drawn, against the true ones.")(sizes)
     app.command(help="Images of another view of the same study.")(views)
     app.command(help="Quality by number of steps and by seconds, of a model and its few-step student.")(steps)
 
@@ -87,6 +88,18 @@ def temporal(
     from .temporal import measure_series
 
     _hand_out(measure_series(table, Judge.load(reader), draws, seed), out)
+
+
+def sizes(
+    table: Annotated[Path, typer.Argument(help="follow_ups.csv of `cxr-sample follow-ups`")],
+    phantoms: Annotated[Path, typer.Option(help="index of the phantoms, with findings.parquet and masks beside it")],
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from .sizes import measure_sizes
+
+    _hand_out(measure_sizes(table, phantoms, draws, seed), out)
 
 
 def views(

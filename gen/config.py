@@ -18,7 +18,8 @@ T = TypeVar("T", bound=Strict)
 
 # Fields that may change between two runs of one command without changing what is being trained.
 FREE_FIELDS = {"run", "workers", "checkpoint_every", "log_every", "validate_every", "trackers", "minutes"}
-FREE_FIELDS |= {"validation_prompts", "gradient_checkpointing", "index", "moments", "max_bad_share"}
+FREE_FIELDS |= {"validation_prompts", "gradient_checkpointing", "index", "moments", "events", "max_bad_share"}
+FREE_FIELDS |= {"attention", "compile"}
 
 
 def load_config(model: type[T], path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> T:

@@ -21,6 +21,7 @@ from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
+from gen.calls.temporal import TemporalCalls
 from gen.calls.view import Given, Source, draw_views
 from gen.data.images import as_brightness, model_pixels
 from gen.errors import UserError
@@ -46,7 +47,7 @@ class CXROutput(BaseOutput):
     records: list[SynthesisRecord]
 
 
-class CXRPipeline(DiffusionPipeline):
+class CXRPipeline(DiffusionPipeline, TemporalCalls):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"

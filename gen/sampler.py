@@ -30,9 +30,10 @@ def denoise(
     """Latents from unit noise z, each image with a stream of its own for whatever noise the scheduler draws.
 
     A distilled student is told the guidance and called once a step; any other model is called once at guidance 1, and
-    otherwise on null and condition in one batch (Ho and Salimans, arXiv 2207.12598). Times stay on the host, where the
-    schedulers keep their tables, so that nothing in the loop waits for the device.
-    Shapes: z [B, C, h, w] -> [B, C, h, w]. Errors: UserError for a number of steps that the scheduler refuses.
+    otherwise on null and condition in one batch (Ho and Salimans, arXiv 2207.12598). The denoiser computes in the
+    type of z, the scheduler in float32. Times stay on the host, where the schedulers keep their tables, so that nothing
+    in the loop waits for the device.
+    Shapes: z [B, C, h, w] -> [B, C, h, w] float32. Errors: UserError for a number of steps that the scheduler refuses.
     """
     try:
         scheduler.set_timesteps(steps)
@@ -40,10 +41,10 @@ def denoise(
         raise UserError(f"steps={steps}: {type(scheduler).__name__} refuses ({error})") from None
     predict = _predictor(denoiser, condition, z, guidance)
     extra = _step_arguments(scheduler, image_seeds)
-    z = z * scheduler.init_noise_sigma
+    dtype, z = z.dtype, z.float() * scheduler.init_noise_sigma
     times = zip(scheduler.timesteps, scheduler.timesteps.to(z.device), strict=True)
     for number, (t, time) in enumerate(progress(list(times))):
-        output = predict(scheduler.scale_model_input(z, t), time)
+        output = predict(scheduler.scale_model_input(z, t).to(dtype), time).float()
         z = scheduler.step(output, t, z, **extra, return_dict=False)[0]
         if callback is not None:
             z = callback(number, t, z)

@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from gen.errors import UserError, exit_on_user_error
+from gen.examples import add_examples
 
 from .bone_cli import bone
+from .follow_ups import follow_ups
+from .futures import temporal
 from .given import given_of
 from .models import Device, Dtype, load_pipeline
 from .plan_cli import plan
@@ -127,8 +130,10 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (bone, plan, run, verify, calibrate, index, study_pairs):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
     app.command()(command)
+
+add_examples(app, "cxr-sample")
 
 
 def main() -> None:

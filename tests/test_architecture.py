@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
-    ("errors", "files", "schema"),
+    ("errors", "files", "schema", "examples"),
     ("config", "provenance"),
     ("seeds",),
     ("models", "data", "objectives"),

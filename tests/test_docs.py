@@ -70,6 +70,15 @@ def test_every_written_command_would_be_taken(page, command):
     parse(program, name, [word for word in words if word != "..."])
 
 
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_every_help_ends_with_an_example_that_would_be_taken(name):
+    nested = getattr(PROGRAMS[name], "commands", {"serve": PROGRAMS[name]})
+    without = [word for word, command in nested.items() if not (command.epilog or "").startswith(f"Example: {name}")]
+    assert without == [], "give them one in gen/examples.py"
+    for command in nested.values():
+        parse(PROGRAMS[name], name, shlex.split(command.epilog)[2:])
+
+
 def parse(command, name, words):
     nested = getattr(command, "commands", None)
     if nested is None:
@@ -79,7 +88,9 @@ def parse(command, name, words):
     parse(nested[words[0]], words[0], words[1:])
 
 
-@pytest.mark.parametrize(("page", "command"), [c for c in COMMANDS if "train/" in c[1]], ids=lambda x: x[:60])
+@pytest.mark.parametrize(
+    ("page", "command"), [c for c in COMMANDS if re.search(r"launch .*train/\w+\.py \S", c[1])], ids=lambda x: x[:60]
+)
 def test_every_written_job_has_its_recipe(page, command):
     job, rest = re.search(r"(train/\w+\.py) (.*)", command).groups()
     recipe, *overrides = shlex.split(rest)
@@ -117,7 +128,7 @@ def test_the_site_builds(tmp_path):
     site = load_site(str(DOCS / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
     build(site)
     python = (tmp_path / "site" / "python" / "index.html").read_text()
-    assert "Draw radiographs from prompts." in python and "Draw one image for every row" in python
+    assert "Draw radiographs from prompts" in python and "Draw one image for every row" in python
     pages = [page.read_text() for page in (tmp_path / "site").rglob("*.html")]
     fetched = {url for page in pages for url in re.findall(r'<(?:script|img)[^>]+src="(https?://[^"]+)', page)}
     fetched |= {url for page in pages for url in re.findall(r'<link[^>]+stylesheet[^>]+href="(https?://[^"]+)', page)}

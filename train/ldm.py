@@ -60,7 +60,8 @@ class LatentLearner(Learner):
         """The task with its conditioner, a new one where none is given."""
         if conditioner is None:
             shape = self.codec.latent_shape(self.job.data.resolution)
-            conditioner = self.kind.new_conditioner(self.job.task, shape, text.width)
+            settled = self.kind.settled(self.job.task, self.dataset.records.columns)
+            conditioner = self.kind.new_conditioner(settled, shape, text.width)
         return self.kind(text, None if conditioner is None else conditioner.requires_grad_(True).train())
 
     def _words(self) -> PreTrainedTokenizerBase | None:

@@ -58,9 +58,10 @@ def measure(pipeline: CXRPipeline, index: Path) -> tuple[dict, int]:
 
 
 def history(export: Path) -> list[dict]:
-    """What was trained, first things first: the runs that an export's config names, then the export itself."""
+    """What was trained, first things first: the runs that a config or a published model names, then its own."""
     if not (export / "run.json").is_file():
-        return []
+        published = export / "figures.json"
+        return json.loads(published.read_text())["runs"] if published.is_file() else []
     config = yaml.safe_load((export / "config.yaml").read_text())
     before = (config.get("initialise_from"), config.get("codec"), (config.get("text") or {}).get("model"))
     runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]

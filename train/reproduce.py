@@ -1,7 +1,8 @@
 """Retrain the shipped models within a time budget and print their figures beside the shipped ones.
 
-python train/reproduce.py --minutes 120 [--index index.parquet] [--out runs/reproduce]
-The same script on a CPU or a GPU; stop it and run it again as you like.
+python train/reproduce.py --minutes 120 [--index index.parquet] [--out runs/reproduce] [--models text,fast,...]
+Models other than text stand on the text model retrained before them, or on the shipped one; views, temporal and bone
+learn from phantoms, which it makes. The same script on a CPU or a GPU; stop it and run it again as you like.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ SHARES = {"vae": 0.12, "decoder": 0.15, "words": 0.05, "text": 0.68}  # of the b
 UNBOUNDED = "train.steps=10000000"
 
 
-def jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """The command lines in their order, as arguments to Python."""
+def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """Codec, moments, words, text model: the command lines in their order, as arguments to Python."""
     data = f"data.index={index}"
 
     def limit(part: str) -> list[str]:
@@ -48,6 +49,92 @@ def jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     ]
 
 
+def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """The few-step student of the text model."""
+    teacher, (encoding, moments) = _text_model(out), _moments(index, out)
+    return [
+        *encoding,
+        [*_training("lcm.py", "lcm_256", index, moments, out / "fast", minutes), f"teacher={teacher}"],
+    ]
+
+
+def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """Views of one study, from the text model, on radiographs and phantoms."""
+    base, phantoms, both = _text_model(out), out / "phantom_views", out / "views.parquet"
+    encoding, moments = _moments(index, out)
+    stores = [moments, out / "moments_views"]
+    merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
+    training = _training("ldm.py", "view_256", both, stores[0], out / "views", minutes)
+    return [
+        *encoding,
+        _phantoms(phantoms, ["--n=960", "--views=PA,LATERAL,OBLIQUE", "--followed=0", "--seed=12"]),
+        [*_encoding(phantoms / "index.parquet", base, stores[1]), "variants=1"],
+        ["-m", "gen.phantom.cli", *merge],
+        [*training, f"data.moments=[{stores[0]}, {stores[1]}]", f"initialise_from={base}", f"codec={base}/vae"],
+    ]
+
+
+def temporal_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """The next radiograph, on phantoms with events."""
+    base, phantoms, moments = _text_model(out), out / "phantom_series", out / "moments_series"
+    training = _training("ldm.py", "temporal_256", phantoms / "index.parquet", moments, out / "temporal", minutes)
+    return [
+        _phantoms(phantoms, ["--n=1800", "--followed=1", "--seed=11"]),
+        [*_encoding(phantoms / "index.parquet", base, moments), "variants=1", "columns=[image, soft]"],
+        [*training, f"codec={base}/vae", f"text.model={base}", f"data.events={phantoms / 'events.parquet'}"],
+    ]
+
+
+def bone_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """Bone suppression, on phantoms with the grey levels of radiographs."""
+    base, phantoms, looks, moments = _text_model(out), out / "phantom_series", out / "looks", out / "moments_looks"
+    vary = ["vary-pairs", f"{phantoms}/index.parquet", f"--out={looks}", f"--like={index}", "--times=2", "--seed=5"]
+    training = _training("ldm.py", "bone_256", looks / "index.parquet", moments, out / "bone", minutes)
+    return [
+        _phantoms(phantoms, ["--n=1800", "--followed=1", "--seed=11"]),
+        ["-m", "gen.phantom.cli", *vary],
+        [*_encoding(looks / "index.parquet", base, moments), "variants=1", "columns=[image, soft]"],
+        [*training, f"codec={base}/vae"],
+    ]
+
+
+MODELS = {
+    "text": text_jobs,
+    "fast": fast_jobs,
+    "views": view_jobs,
+    "temporal": temporal_jobs,
+    "bone": bone_jobs,
+}
+FOLDERS = {"fast": "text_256_fast", "views": "views_256", "temporal": "temporal_256", "bone": "bone_256"}
+WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares of the budget among those asked for
+
+
+def _text_model(out: Path) -> Path:
+    """The text model that was retrained here, or the shipped one."""
+    return out / "model" if (out / "model").is_dir() else SHIPPED
+
+
+def _moments(index: Path, out: Path) -> tuple[list[list[str]], Path]:
+    """The radiographs' moments: those that the text model was retrained on, or new ones by the shipped codec."""
+    if (out / "model").is_dir():
+        return [], out / "moments"
+    return [_encoding(index, SHIPPED, out / "moments_shipped")], out / "moments_shipped"
+
+
+def _encoding(index: Path, model: Path, out: Path) -> list[str]:
+    recipe = ROOT / "configs" / "encode_256.yaml"
+    return [f"{ROOT}/train/encode.py", f"{recipe}", f"data.index={index}", f"codec={model / 'vae'}", f"out={out}"]
+
+
+def _phantoms(out: Path, options: list[str]) -> list[str]:
+    return ["-m", "gen.phantom.cli", "phantom", f"--out={out}", *options]
+
+
+def _training(job: str, recipe: str, index: Path, moments: Path, run: Path, minutes: float) -> list[str]:
+    data = [f"data.index={index}", f"data.moments={moments}", f"run={run}"]
+    return [f"{ROOT}/train/{job}", f"{ROOT}/configs/{recipe}.yaml", *data, UNBOUNDED, f"train.minutes={minutes:g}"]
+
+
 def finished(job: list[str]) -> bool:
     """Whether a training job has exported already; the other jobs are quick to repeat."""
     run = next((Path(part.removeprefix("run=")) for part in job if part.startswith("run=")), None)
@@ -57,8 +144,8 @@ def finished(job: list[str]) -> bool:
 def table(new: dict, shipped: dict) -> str:
     """Figures side by side."""
     lines = [f"{'figure':28}{'retrained':>12}{'shipped':>12}"]
-    for group in ("codec", "appearance"):
-        for name, value in new[group].items():
+    for group, values in new.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
             lines.append(f"{group + ' ' + name:28}{value:12.4g}{shipped.get(group, {}).get(name, float('nan')):12.4g}")
     return "\n".join(lines)
 
@@ -69,20 +156,40 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="training time, all models together")
     parser.add_argument("--index", type=Path, default=Path("index.parquet"))
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--models", default="text", help=f"with commas: {', '.join(MODELS)}")
     arguments = parser.parse_args()
     if not arguments.index.is_file():
         raise UserError(
             f"{arguments.index}: no index; make one with `cxr-index build SOURCE FOLDER --out index.parquet`"
         )
-    for job in jobs(arguments.index, arguments.out, arguments.minutes):
+    wanted = arguments.models.split(",")
+    if unknown := sorted(set(wanted) - set(MODELS)):
+        raise UserError(f"--models {unknown[0]}: one or more of {', '.join(MODELS)}, with commas")
+    for name in (name for name in MODELS if name in wanted):
+        share = WEIGHTS[name] / sum(WEIGHTS[other] for other in set(wanted))
+        run_all(MODELS[name](arguments.index, arguments.out, arguments.minutes * share))
+        print(figures_of(name, arguments.out))
+
+
+def run_all(jobs: list[list[str]]) -> None:
+    """Run the jobs that are not finished; the first that fails ends it all."""
+    for job in jobs:
         if not finished(job):
             print("$ python", " ".join(job), flush=True)
             code = subprocess.run([sys.executable, *job]).returncode
             if code:
                 raise SystemExit(code)
-    new = json.loads((arguments.out / "model" / "figures.json").read_text())
-    shipped = json.loads((SHIPPED / "figures.json").read_text()) if SHIPPED.is_dir() else {}
-    print(table(new, shipped))
+
+
+def figures_of(name: str, out: Path) -> str:
+    """What was reached beside what is shipped."""
+    if name == "text":
+        new = json.loads((out / "model" / "figures.json").read_text())
+        return table(new, json.loads((SHIPPED / "figures.json").read_text()) if SHIPPED.is_dir() else {})
+    new = json.loads((out / name / "export" / "run.json").read_text())["figures"]
+    shipped = SHIPPED.with_name(FOLDERS[name]) / "figures.json"
+    runs = json.loads(shipped.read_text()).get("runs", []) if shipped.is_file() else []
+    return table({name: new}, {name: runs[-1]["figures"] if runs else {}})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from gen.errors import UserError, exit_on_user_error
+from gen.examples import add_examples
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -32,8 +33,6 @@ def serve(
     """Open a page that draws synthetic radiographs, checks files and shows evaluation reports.
 
     It listens on this machine only (127.0.0.1) and sends nothing anywhere. Stop it with Ctrl-C.
-
-    Examples:  cxr-app    cxr-app --model runs/mine/export --index index.parquet --port 8000
     """
     try:
         import gradio  # noqa: F401
@@ -44,6 +43,9 @@ def serve(
 
     with open_session(model or [], index, device, shared=share) as session:
         serve_page(session, port, share, upload_limit)
+
+
+add_examples(app, "cxr-app")
 
 
 def main() -> None:

@@ -8,15 +8,19 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from gen.provenance import SynthesisRecord, save_png
 
-if TYPE_CHECKING:
-    from gen.pipeline import CXROutput
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images with their records, as a pipeline's output has them."""
+
+    images: Sequence[Image.Image]
+    records: Sequence[SynthesisRecord]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Files:
     dicom: Path | None
 
 
-def write_files(drawn: CXROutput, folder: Path) -> Files:
+def write_files(drawn: Drawn, folder: Path) -> Files:
     """Write every image as PNG and DICOM; several are handed out as one archive of each kind."""
     pairs = list(zip(drawn.images, drawn.records, strict=True))
     pngs = [folder / f"synthetic_{number}_seed{record.seed}.png" for number, (_, record) in enumerate(pairs, start=1)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from gen.app.bone_tab import BoneTab
 from gen.app.inspect_tab import InspectTab
 from gen.app.report_tab import ReportTab
+from gen.app.temporal_tab import TemporalTab
 from gen.app.text_tab import TextTab
+from gen.app.view_tab import ViewTab
 from gen.provenance import NOTICE
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class Tab(Protocol):
     def build(self, session: Session) -> None: ...
 
 
-TABS: tuple[type[Tab], ...] = (TextTab, InspectTab, ReportTab)
+TABS: tuple[type[Tab], ...] = (TextTab, ViewTab, TemporalTab, BoneTab, InspectTab, ReportTab)
 
 
 def build_page(session: Session) -> gradio.Blocks:

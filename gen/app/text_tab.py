@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gen.app.answers import number, plainly, whole
-from gen.app.drawings import told_steps, write_files
+from gen.app.drawings import told_steps
+from gen.app.shown import answer, radiographs
 
 if TYPE_CHECKING:
     from gen.app.session import Session
@@ -69,17 +68,9 @@ class TextTab:
     def _answers(self) -> list:
         import gradio as gr
 
-        images = gr.Gallery(
-            label="Synthetic radiographs", columns=2, object_fit="contain", height=520, elem_classes="radiographs"
-        )
-        with gr.Row():
-            png = gr.DownloadButton("Download PNG", interactive=False, elem_id="png")
-            dicom = gr.DownloadButton("Download DICOM", interactive=False, elem_id="dicom")
-        answers = [images, png, dicom]
+        answers = radiographs("text")
         if self.session.index is not None:
             answers.append(gr.Gallery(label="Nearest training radiographs", columns=2, height=300))
-        with gr.Accordion("Records: how to draw these again", open=False):
-            answers.append(gr.Code(language="json", show_label=False, elem_id="records"))
         return answers
 
     def _handler(self):
@@ -92,7 +83,6 @@ class TextTab:
         return draw
 
     def _draw(self, prompt, view, sex, age, seed, count, steps, guidance, progress) -> list:
-        import gradio as gr
 
         drawn = self.session.pipeline(self.task)(
             str(prompt).strip(),
@@ -106,12 +96,8 @@ class TextTab:
             callback_on_step_end=told_steps(progress, int(steps)),
             progress=False,
         )
-        files = write_files(drawn, self.session.new_folder("drawn"))
-        captions = [f"synthetic, seed {record.seed}: {record.prompt}" for record in drawn.records]
-        given = [gr.DownloadButton(value=path, interactive=path is not None) for path in (files.png, files.dicom)]
         near = [] if self.session.index is None else [self._nearest(drawn, progress)]
-        records = json.dumps([asdict(record) for record in drawn.records], indent=1)
-        return [list(zip(files.shown, captions, strict=True)), *given, *near, records]
+        return [*answer(self.session, drawn), *near]
 
     def _nearest(self, drawn, progress) -> list:
         from gen.app.nearest import Training

@@ -73,8 +73,9 @@ class DistillationLearner(Learner):
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Loss of a batch of moments, or of pixels where no moments are cached."""
         with torch.no_grad():
-            z0 = target_latents(self.codec, batch)
-            condition = self.task(with_link_latents(self.codec, batch))
+            batch = with_link_latents(self.codec, batch)
+            z0 = self.task.drawn(target_latents(self.codec, batch), batch)
+            condition = self.task(batch)
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def stepped(self) -> None:

@@ -20,6 +20,7 @@ from gen.engine.learner import Learner
 from gen.engine.preemption import Preemption
 from gen.engine.processes import on_cpu, precision
 from gen.errors import UserError
+from gen.models.speed import compile_blocks, use_xformers
 from gen.schema import Strict, TrainConfig
 
 
@@ -46,6 +47,10 @@ class Loop:
         if self.main:
             checkpoint.claim_run(run, job, learner.data_fingerprint())
         self.accelerator.wait_for_everyone()
+        if config.attention == "xformers":
+            use_xformers(learner.trained)
+        if config.compile:
+            compile_blocks(learner.trained)
         parameters = [p for p in learner.trained.parameters() if p.requires_grad]
         fused = self.accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(

@@ -12,7 +12,8 @@ from torch import Tensor
 class Condition:
     """Tokens to attend to and feature maps to concatenate, one row a sample.
 
-    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial [B, C, h, w] or None.
+    `base` is what the denoiser adds its output to, for models that predict a change.
+    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial and base [B, C, h, w] or None.
     The null_* fields are what guidance compares with and what a dropped sample gets; they have the same shapes.
     `summarised` [B, L] marks the tokens that the summary is the mean of, of those that count; None means all.
     """
@@ -23,6 +24,8 @@ class Condition:
     null_mask: Tensor
     spatial: Tensor | None = None
     null_spatial: Tensor | None = None
+    base: Tensor | None = None
+    null_base: Tensor | None = None
     summarised: Tensor | None = None
 
     def summary(self) -> Tensor:
@@ -60,15 +63,17 @@ class Condition:
         return self if self.spatial is None else replace(self, spatial=amplitude * self.spatial)
 
     def _select(self, keep: Tensor) -> Condition:
-        spatial = self.spatial
-        if spatial is not None and self.null_spatial is not None:
-            spatial = torch.where(keep[:, None, None, None], spatial, self.null_spatial)
         return replace(
             self,
             tokens=torch.where(keep[:, None, None], self.tokens, self.null_tokens),
             mask=torch.where(keep[:, None], self.mask, self.null_mask),
-            spatial=spatial,
+            spatial=_kept(keep, self.spatial, self.null_spatial),
+            base=_kept(keep, self.base, self.null_base),
         )
+
+
+def _kept(keep: Tensor, given: Tensor | None, null: Tensor | None) -> Tensor | None:
+    return given if given is None or null is None else torch.where(keep[:, None, None, None], given, null)
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

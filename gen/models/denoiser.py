@@ -39,11 +39,15 @@ class Denoiser(nn.Module):
         is the scale less one, as diffusers' pipelines do it: 0 for the conditional model alone.
         """
         x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
+        output = self._output(x, t, condition, guidance)
+        return output if condition.base is None else output + condition.base
+
+    def _output(self, x: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None) -> Tensor:
         if isinstance(self.backbone, PixArtTransformer2DModel):
             return self._transformer(x, t, condition)
         embedded = None
         if guidance is not None:
-            embedded = guidance_embedding(guidance - 1, self.backbone.config.time_cond_proj_dim).to(z.dtype)
+            embedded = guidance_embedding(guidance - 1, self.backbone.config.time_cond_proj_dim).to(x.dtype)
         return self.backbone(
             x,
             t,

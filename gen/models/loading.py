@@ -40,6 +40,7 @@ from gen.errors import UserError
 from gen.models.bone import BoneConditioner
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
+from gen.models.events import EventsEncoder
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
@@ -59,6 +60,7 @@ SCHEDULERS: dict[str, type[SchedulerMixin]] = {
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
 CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
     "gen.models.bone": {"BoneConditioner": BoneConditioner},
+    "gen.models.events": {"EventsEncoder": EventsEncoder},
     "gen.models.views": {"ViewEncoder": ViewEncoder},
 }
 # component -> library -> classes that a model_index.json may name; what is loaded comes from the dicts, not the name
@@ -70,7 +72,6 @@ COMPONENTS: dict[str, dict[str, set[str]]] = {
     "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }
 OPTIONAL = {"conditioner"}
-
 # settings that a model_index.json holds besides, with their types and least values
 SETTINGS = {"task": (str, None), "name": (str, None), "mask_padding": (bool, None), "guidance": (int | float, 0)}
 SETTINGS |= {name: (int, 1) for name in ("resolution", "max_tokens", "steps")}

@@ -5,14 +5,15 @@ As a parametrisation of the weights and not as a branch beside the layers: on co
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TypeVar
 
 import torch
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 Module = TypeVar("Module", bound=nn.Module)
+Model = TypeVar("Model", bound=ModelMixin)
 
 
 class LowRank(nn.Module):
@@ -42,12 +43,22 @@ def with_low_rank(model: Module, rank: int, whole: tuple[str, ...] = ()) -> Modu
 
 
 @torch.no_grad()
-def plain(model: Module) -> Module:
-    """The model with its changes merged into the weights; the model itself where there are none."""
+def merged_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state of the model as it would be without parametrisations, changes added to their weights."""
+    weights = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
+    for name, layer in model.named_modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            weights[f"{name}.weight"] = layer.weight.detach().clone()
+    return weights
+
+
+def plain(model: Model) -> Model:
+    """A diffusers model with its changes merged into its weights; the model itself where there are none.
+
+    Built anew, for taking parametrisations out of a copy takes them out of the class that it shares with the original.
+    """
     if not any(isinstance(layer, LowRank) for layer in model.modules()):
         return model
-    copy = deepcopy(model)
-    for layer in copy.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    return copy
+    fresh = type(model).from_config(model.config)
+    fresh.load_state_dict(merged_weights(model))
+    return fresh.to(model.device, model.dtype).eval()

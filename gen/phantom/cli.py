@@ -11,6 +11,7 @@ import typer
 
 from gen.data.cli import app
 from gen.errors import UserError, exit_on_user_error
+from gen.examples import add_examples
 
 
 @app.command()
@@ -106,6 +107,9 @@ def vary_pairs(
     table = vary_index(index, out, like, times, seed)
     write_index(table, out / "index.parquet")
     typer.echo(f"{len(table)} pairs; wrote {out / 'index.parquet'}")
+
+
+add_examples(app, "cxr-index")
 
 
 def main() -> None:

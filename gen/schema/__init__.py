@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gen.schema.base import Strict
-from gen.schema.tasks import TaskConfig
+from gen.schema.tasks import FollowConfig, TaskConfig, TemporalTaskConfig
 
 
 class DataConfig(Strict):
@@ -23,6 +23,8 @@ class DataConfig(Strict):
     )
     resolution: int = Field(gt=0, description="side of the square image, pixels")
     may_ship_only: bool = Field(False, description="use only rows whose licence lets trained weights be shared")
+    events: Path | None = Field(None, description="events table of the temporal task; None looks beside the index")
+    follow: FollowConfig = FollowConfig()
     repeat: dict[str, PositiveInt] = Field({}, description="times a source's training rows come in an epoch, else once")
     workers: int = Field(0, ge=0, description="data loading processes per rank")
     max_bad_share: float = Field(0.01, ge=0, lt=1, description="share of unreadable images that a job goes on without")
@@ -147,6 +149,8 @@ class TrainConfig(Strict):
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = Field(
         "no", description="autocast type; auto takes the fastest that the machine computes natively"
     )
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="kernels of the denoiser's attention")
+    compile: bool = Field(False, description="compile the denoiser's blocks; the first step pays for it")
     seed: int = Field(0, description="of every random draw")
     checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
     log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")
@@ -195,6 +199,12 @@ class LatentJob(Strict):
     def _changes_of_something(self) -> LatentJob:
         if self.low_rank and self.initialise_from is None:
             raise ValueError("low_rank: changes need weights to start from; give initialise_from or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _additive(self) -> LatentJob:
+        if isinstance(self.task, TemporalTaskConfig) and self.task.residual and self.objective.prediction != "sample":
+            raise ValueError("task.residual adds the prior to a clean image: it needs objective.prediction: sample")
         return self
 
 

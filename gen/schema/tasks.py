@@ -21,6 +21,30 @@ class TextTaskConfig(AnyTaskConfig):
     name: Literal["text"] = "text"
 
 
+class TemporalTaskConfig(AnyTaskConfig):
+    """A prior radiograph, and the events and hours between it and the one to come."""
+
+    name: Literal["temporal"] = "temporal"
+    prior: Literal["spatial", "tokens", "both"] = Field(
+        "spatial", description="the prior's latent as channels beside the noise, as tokens, or as both"
+    )
+    residual: bool = Field(
+        False, description="the denoiser adds its output to the prior; needs objective.prediction: sample"
+    )
+    events: Literal["codes", "text"] = Field(
+        "codes", description="an event's code is embedded, or its words are read by the text encoder"
+    )
+    drop_events: float = Field(0.1, ge=0, le=1, description="probability that the events alone are left out")
+    codes: int = Field(2000, gt=0, description="most frequent codes that get a place of their own, the rest share one")
+    vocabulary: dict[str, dict[str, str | float]] | None = Field(
+        None, description="unit, centre and scale of each code; None reads them from the training rows"
+    )
+    width: int = Field(96, gt=0, description="channels of the transformer over the events")
+    layers: int = Field(2, gt=0, description="its layers")
+    heads: int = Field(4, gt=0, description="its attention heads")
+    registers: int = Field(4, gt=0, description="tokens as which it hands the events on")
+
+
 class ViewTaskConfig(AnyTaskConfig):
     """A view, a prompt and other images of the study."""
 
@@ -46,10 +70,20 @@ class BoneTaskConfig(AnyTaskConfig):
     residual: float | None = Field(
         None,
         gt=0,
-        description="draw soft tissue less radiograph in this unit of whitened latents; None draws the image",
+        description="draw soft tissue less radiograph, in this unit of latents; None draws the image",
     )
 
 
-TaskConfig = Annotated[
-    TextTaskConfig | ViewTaskConfig | InpaintTaskConfig | BoneTaskConfig, Field(discriminator="name")
-]
+AnyOne = TextTaskConfig | ViewTaskConfig | TemporalTaskConfig | BoneTaskConfig | InpaintTaskConfig
+TaskConfig = Annotated[AnyOne, Field(discriminator="name")]
+
+
+class FollowConfig(Strict):
+    """Which pairs of an index a temporal model sees."""
+
+    consecutive: bool = Field(False, description="only an image and the next one; else every earlier one is a prior")
+    farthest: float = Field(8760, gt=0, description="most hours between the two")
+    history: float = Field(0, ge=0, description="hours before the prior from which events still count")
+    still: float = Field(
+        0, ge=0, lt=1, description="share of null pairs: no events, the target a variant of the prior itself (EHRXDiff)"
+    )

@@ -5,6 +5,7 @@ beside the denoiser), with
 - `needs`: what it reads of an index row besides the prompt (gen.data.linked.Needs),
 - `control`: batch keys that the validation exchanges between samples, to see whether the model heeds them,
 - `rows(rows, config)`: the index rows that it can use, with the columns it needs added,
+- `settled(config, columns)`: its settings, completed by what the training rows say,
 - `new_conditioner(config, latent_shape, width)`: the conditioner of a model to be trained, or None,
 - `drawn(z0, batch)`: what the denoiser draws, from the latents of the image to be drawn; `finished` is its inverse,
 - `spatial_channels(latent_channels)`: channels concatenated to the noisy latent,
@@ -15,7 +16,14 @@ To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a 
 
 from gen.tasks.bone import BoneTask
 from gen.tasks.inpaint import InpaintTask
+from gen.tasks.temporal import TemporalTask
 from gen.tasks.text import TextTask
 from gen.tasks.view import ViewTask
 
-TASKS = {"text": TextTask, "view": ViewTask, "inpaint": InpaintTask, "bone": BoneTask}
+TASKS = {
+    "text": TextTask,
+    "view": ViewTask,
+    "temporal": TemporalTask,
+    "bone": BoneTask,
+    "inpaint": InpaintTask,
+}

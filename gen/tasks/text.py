@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pandas as pd
@@ -28,6 +29,11 @@ class TextTask(nn.Module):
     def rows(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
         """Every row can be drawn."""
         return rows
+
+    @staticmethod
+    def settled(config: TaskConfig, columns: Mapping[str, Sequence]) -> TaskConfig:
+        """No setting depends on the training rows."""
+        return config
 
     @staticmethod
     def new_conditioner(config: TaskConfig, latent_shape: tuple[int, int, int], width: int) -> nn.Module | None:

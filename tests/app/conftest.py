@@ -145,3 +145,25 @@ def browser(tmp_path_factory):
     browser = Browser(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_bone_dir(tiny_pipeline_dir) -> Path:
+    """The tiny model as one that suppresses bones, saved beside it."""
+    import torch
+
+    from gen.models.denoiser import widened
+    from gen.pipeline import CXRPipeline
+    from gen.schema.tasks import BoneTaskConfig
+    from gen.tasks import TASKS
+
+    pipeline = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        shape = pipeline.vae.latent_shape(pipeline.config.resolution)
+        conditioner = TASKS["bone"].new_conditioner(BoneTaskConfig(), shape, 32).eval()
+        unet = widened(pipeline.unet, TASKS["bone"].spatial_channels(shape[0]))
+    pipeline.register_modules(unet=unet, conditioner=conditioner)
+    pipeline.register_to_config(task="bone", name="tiny-bones")
+    pipeline.save_pretrained(tiny_pipeline_dir.parent / "bones")
+    return tiny_pipeline_dir.parent / "bones"

@@ -16,13 +16,13 @@ from gen.app import serving  # noqa: E402
 from gen.app.session import open_session  # noqa: E402
 from gen.provenance import NOTICE, read_record  # noqa: E402
 
-DRAWN = "document.querySelectorAll('.radiographs img').length"
+DRAWN = "document.querySelectorAll('#text-images img').length"
 TOAST = "[...document.querySelectorAll('.toast-body')].map(e => e.innerText).join('|')"
 
 
 @pytest.fixture(scope="module")
-def address(tiny_pipeline_dir, tmp_path_factory):
-    with open_session([str(tiny_pipeline_dir)], None, "cpu") as session:
+def address(tiny_pipeline_dir, tiny_view_dir, tiny_bone_dir):
+    with open_session([str(tiny_pipeline_dir), str(tiny_view_dir), str(tiny_bone_dir)], None, "cpu") as session:
         yield serving.serve_page(session, 0, share=False, upload_limit=1, wait=False)
         gradio.close_all()
 
@@ -53,9 +53,10 @@ def test_words_become_radiographs_and_files(page, address, tmp_path):
     draw(page)
     page.wait(f"{DRAWN} >= 2")
     text = page.run("document.body.innerText")
-    assert NOTICE in text and "synthetic, seed 0: Chest radiograph of a 61-year-old patient. Cardiomegaly." in text
+    assert NOTICE in text and "synthetic, seed 1" in text
+    assert "Drawn: Chest radiograph of a 61-year-old patient. Cardiomegaly." in text
     page.screenshot(tmp_path / "drawn.png")
-    archive = zipfile.ZipFile(page.download("#png", tmp_path))
+    archive = zipfile.ZipFile(page.download("#text-png", tmp_path))
     assert archive.namelist() == ["synthetic_1_seed0.png", "synthetic_2_seed1.png"]
     foreign = {
         url
@@ -72,7 +73,7 @@ def test_a_single_drawing_is_a_png_and_a_dicom_with_their_record(page, tmp_path)
     page.run("document.querySelector('#images input[type=number]').blur()")
     draw(page)
     page.wait(f"{DRAWN} >= 1")
-    png, dcm = page.download("#png", tmp_path), page.download("#dicom", tmp_path)
+    png, dcm = page.download("#text-png", tmp_path), page.download("#text-dicom", tmp_path)
     record = read_record(png)
     assert record.seed == 0 and record.steps == 2 and record.synthetic
     dicom = dcmread(dcm)
@@ -81,6 +82,43 @@ def test_a_single_drawing_is_a_png_and_a_dicom_with_their_record(page, tmp_path)
     tab(page, "Check a file")
     page.upload("#check-file", dcm)
     page.wait("document.querySelector('#check-said').innerText.includes('seed 0')")
+
+
+@pytest.fixture
+def chest(tmp_path):
+    """A frontal radiograph of nobody, 160 x 140 pixels: two dark lungs in a grey body."""
+    rows, columns = np.mgrid[:160, :140] / np.array([160, 140])[:, None, None]
+    lungs = sum(np.exp(-(((columns - x) / 0.13) ** 2) - ((rows - 0.45) / 0.28) ** 2) for x in (0.28, 0.72))
+    Image.fromarray((170 - 130 * lungs).astype(np.uint8)).save(tmp_path / "chest.png")
+    return tmp_path / "chest.png"
+
+
+def test_another_view_is_drawn_from_a_study(page, chest):
+    tab(page, "Views")
+    page.wait("document.querySelector('#view-file-0 input[type=file]')")
+    page.upload("#view-file-0", chest)
+    page.wait("document.querySelector('#view-file-0').innerText.includes('chest')")
+    page.type("#view-steps input[type=number]", "2")
+    page.run("document.querySelector('#view-steps input[type=number]').blur()")
+    page.click("#view-draw")
+    page.wait("document.querySelectorAll('#view-images img').length >= 1")
+    assert "Drawn: Lateral chest radiograph." in page.run("document.querySelector('#view-said').innerText")
+
+
+def test_bones_are_taken_out_at_the_size_of_the_upload(page, chest, tmp_path):
+    tab(page, "Bones")
+    page.wait("document.querySelector('#bone-file input[type=file]')")
+    page.click("#suppress")
+    page.wait(f"({TOAST}).includes('no file yet')")
+    page.upload("#bone-file", chest)
+    page.wait("document.querySelector('#bone-file').innerText.includes('chest')")
+    page.click("#bone-anyway input")
+    page.type("#bone-steps input[type=number]", "2")
+    page.run("document.querySelector('#bone-steps input[type=number]').blur()")
+    page.click("#suppress")
+    page.wait("document.querySelectorAll('#bone-both img').length >= 2")
+    saved = page.download("#bone-png", tmp_path)
+    assert Image.open(saved).size == (140, 160) and read_record(saved).task == "bone"
 
 
 def test_bad_requests_are_one_line_and_the_next_works(page):

@@ -26,6 +26,13 @@ TASK_BATCHES = {
     "text": {"prompt": PROMPTS, "key": ["a", "b"]},
     "view": {"prompt": PROMPTS, **STUDY},
     "inpaint": {"prompt": PROMPTS, "link_image": LATENTS[:, :1], "edit_mask": HOLE},
+    "temporal": {
+        "prompt": PROMPTS,
+        "events": ['[[12.0,"diuretic",40.0,"mg"]]', ""],
+        "gap_hours": [24.0, 72.0],
+        "link_prior": LATENTS[:, :1],
+        "link_prior_mask": torch.tensor([[True], [False]]),
+    },
     "bone": {"link_image": LATENTS[:, :1], "link_image_mask": torch.ones(2, 1, dtype=torch.bool)},
 }
 

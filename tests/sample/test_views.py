@@ -1,0 +1,137 @@
+"""cxr-sample for views: a study on the command line and in tables, pairs of held-out studies, inpainting."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from gen.data.index import write_index
+from gen.provenance import read_record
+
+PROMPT = "Chest radiograph of a 60-year-old woman."
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Four images."""
+    places = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, place in enumerate(places):
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)).save(place)
+    return places
+
+
+@pytest.fixture
+def draw_view(cxr_sample, tiny_view_dir):
+    def run(*arguments):
+        return cxr_sample("image", "--model", tiny_view_dir, "--steps", 2, "--device", "cpu", *arguments)
+
+    return run
+
+
+def test_a_study_on_the_command_line(draw_view, manifest, pictures, tmp_path):
+    out, study = tmp_path / "set", ["--study", pictures[0], "--study-view", "PA"]
+    given = ("--prompt", PROMPT, "--view", "LATERAL", "--out", out)
+    assert draw_view(*given, *study)[0] == 0
+    (row,) = manifest(out)
+    assert row["study"] == str(pictures[0]) and row["study_view"] == "PA" and row["view"] == "LATERAL"
+    assert read_record(out / row["img_savename"]).given.startswith("PA ")
+    assert draw_view(*given, *study)[0] == 0  # goes on where it is
+    code, _, err = draw_view(*given, "--study", pictures[1], "--study-view", "PA")
+    assert code == 2 and "was drawn with study" in err
+    assert draw_view(*given)[0] == 2  # nor without one
+
+
+def test_a_table_of_studies(draw_view, manifest, pictures, tmp_path):
+    rows = {"prompt": [PROMPT] * 3, "view": ["LATERAL", "AP", "PA"], "study": ["0.png|1.png", "", "2.png"]}
+    rows |= {"study_view": ["PA|AP", "", ""], "angle": ["", "", "12.5"], "patient_id": ["a", "b", "c"]}
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    assert draw_view("--table", tmp_path / "table.csv", "--out", tmp_path / "set")[0] == 0
+    first, second, third = manifest(tmp_path / "set")
+    assert first["study"] == f"{tmp_path / '0.png'}|{tmp_path / '1.png'}" and first["study_view"] == "PA|AP"
+    assert (second["study"], second["angle"], third["angle"], third["patient_id"]) == ("", "", "12.5", "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--view", "SIDE"), "view=SIDE: one of"),
+        (("--study", "none.png"), "no such image file none.png"),
+        (("--study", "0.png", "--study-view", "SIDE"), "study_view 'SIDE': one of"),
+        (("--study", "0.png", "--study-view", "PA", "--study-view", "AP"), "2 views for 1 images"),
+        (tuple(word for n in range(4) for word in ("--study", f"{n}.png")), "study: 4 images; at most 3"),
+    ],
+)
+def test_misfits_are_refused(draw_view, pictures, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = draw_view("--prompt", PROMPT, "--out", "set", *arguments)
+    assert code == 2 and said in err and len(err.strip().splitlines()) == 1 and not (tmp_path / "set").exists()
+
+
+def test_a_text_model_and_another_patient_are_refused(draw, draw_view, pictures, tmp_path):
+    code, _, err = draw("--prompt", PROMPT, "--study", pictures[0], "--out", tmp_path / "set")
+    assert code == 2 and "study: cxr-gen is of task text; give a view model with --model" in err
+    table = pd.DataFrame({"prompt": [PROMPT] * 2, "study": ["0.png"] * 2, "patient_id": ["a", "b"]})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    code, _, err = draw_view("--table", tmp_path / "table.csv", "--out", tmp_path / "set")
+    assert code == 2 and "row 2: study image" in err and "is of patient a" in err and "not of b" in err
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """An index of five patients with a PA and a lateral view, and one with a third view."""
+    rows = []
+    for number in range(11):
+        place = tmp_path / f"s{number}.png"
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)).save(place)
+        view = "AP" if number == 10 else ("PA", "LATERAL")[number % 2]
+        rows.append({"image": str(place), "patient_id": f"p{min(number // 2, 4)}", "view": view})
+    table = pd.DataFrame(rows).assign(split="test", source="drawn", findings="Cardiomegaly", age=60.0, sex="F")
+    write_index(table.assign(study_id=table["patient_id"]), tmp_path / "index.csv")
+    return tmp_path / "index.csv"
+
+
+def test_pairs_of_held_out_studies(cxr_sample, tiny_view_dir, studies, tmp_path):
+    out = tmp_path / "pairs"
+    command = ["study-pairs", "--index", studies, "--model", tiny_view_dir, "--out", out, "--steps", 1]
+    command += ["--device", "cpu", "--n", 6, "--guidance", 1]
+    code, text, err = cxr_sample(*command)
+    assert code == 0, err
+    assert "right context" in text and "the right one is nearer in" in text
+    rows = list(csv.DictReader((out / "pairs.csv").open()))
+    assert len(rows) == 6 and {row["view"] for row in rows} <= {"PA", "LATERAL"}
+    for row in rows:
+        assert all((out / row[name]).is_file() for name in ("context", "target", "generated", "generated_wrong"))
+        right, wrong = (read_record(out / row[name]) for name in ("generated", "generated_wrong"))
+        assert right.seed == wrong.seed and right.prompt == wrong.prompt and right.given != wrong.given
+        assert read_record(out / row["generated"].replace("generated", "context_0")).given == ""
+    assert len(list(csv.DictReader((out / "pairs_0.csv").open()))) == 6
+    found = json.loads((out / "distances.json").read_text())
+    assert set(found) == {"generated", "generated_wrong", "context_0"}
+    with Image.open(out / "strips.png") as sheet:
+        assert sheet.width > 4 * 256
+    before = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    assert cxr_sample(*command)[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == before
+
+
+def test_pairs_need_two_patients(cxr_sample, tiny_view_dir, studies, tmp_path):
+    command = ("study-pairs", "--index", studies, "--model", tiny_view_dir, "--out", tmp_path / "pairs")
+    code, _, err = cxr_sample(*command, "--split", "val")
+    assert code == 2 and "no two patients of split 'val' share several views" in err
+
+
+def test_inpaint(cxr_sample, tiny_pipeline_dir, pictures, tmp_path):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:16, 8:16] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    options = ["--mask", tmp_path / "mask.png", "--prompt", PROMPT, "--model", tiny_pipeline_dir, "--steps", 2]
+    code, text, err = cxr_sample("inpaint", pictures[0], *options, "--out", tmp_path / "new" / "edited.png")
+    assert code == 0 and "edited.png" in text, err
+    edited, image = (np.asarray(Image.open(place)) for place in (tmp_path / "new" / "edited.png", pictures[0]))
+    assert np.array_equal(edited[mask == 0], image[mask == 0]) and not np.array_equal(edited, image)
+    assert read_record(tmp_path / "new" / "edited.png").given.startswith("inside a mask")
+    code, _, err = cxr_sample("inpaint", pictures[0], *options, "--out", tmp_path / "edited.jpg")
+    assert code == 2 and ".png file" in err

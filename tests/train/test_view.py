@@ -1,0 +1,80 @@
+"""From a text model to a view model by changes of low rank, and on to a small folder beside its base."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from gen.data.index import read_index, write_index
+from gen.errors import UserError
+from gen.models.lowrank import LowRank
+from gen.pipeline import CXRPipeline
+from gen.train import ldm, publish
+
+PROMPT = "PA chest radiograph."
+
+
+@pytest.fixture(scope="module")
+def studies(world, tmp_path_factory):
+    """The world's images two to a study, a text model, and the recipe of a view model that starts from it."""
+    folder = tmp_path_factory.mktemp("views")
+    table = read_index(world / "index.csv")
+    table["study_id"] = table["patient_id"] = [f"s{number // 2}" for number in range(len(table))]
+    table["view"] = ["PA", "LATERAL"] * (len(table) // 2)
+    write_index(table, folder / "index.csv")
+    recipe = yaml.safe_load((world / "text.yaml").read_text()) | {"run": str(folder / "text")}
+    recipe["train"] |= {"steps": 2}
+    (folder / "text.yaml").write_text(yaml.safe_dump(recipe))
+    view = recipe | {"run": str(folder / "view"), "initialise_from": str(folder / "base"), "low_rank": 2}
+    view["data"] = recipe["data"] | {"index": str(folder / "index.csv"), "repeat": {"drawn": 2}}
+    view["task"] = {"name": "view", "grid": 2, "hidden": 8}
+    view["text"] = {"trainable": False, "max_tokens": 16}
+    (folder / "view.yaml").write_text(yaml.safe_dump(view))
+    return folder
+
+
+def test_a_view_model_from_a_text_model(studies, monkeypatch):
+    ldm.main([str(studies / "text.yaml")])
+    CXRPipeline.from_pretrained(studies / "text" / "export").to(torch.float16).save_pretrained(studies / "base")
+    ldm.main([str(studies / "view.yaml"), "train.validate_every=1", "train.steps=3"])
+    figures = json.loads((studies / "view" / "export" / "run.json").read_text())["figures"]
+    assert set(figures) == {"val_loss", "val_loss_other_prompts", "val_loss_other_contexts"}
+    pipeline = CXRPipeline.from_pretrained(studies / "view" / "export")
+    assert pipeline.config.task == "view" and not any(isinstance(layer, LowRank) for layer in pipeline.unet.modules())
+    base = CXRPipeline.from_pretrained(studies / "base").unet.state_dict()
+    changes = {
+        name: weight - base[name] for name, weight in pipeline.unet.state_dict().items() if "conv_in" not in name
+    }
+    ranks = [torch.linalg.matrix_rank(c.flatten(1), rtol=1e-3) for c in changes.values() if c.ndim == 4 and c.any()]
+    assert ranks and int(torch.stack(ranks).median()) == 2
+    assert pipeline.unet.conv_in.weight[:, 4:].abs().max() > 0  # the context has begun to count
+    study = [(Image.new("L", (64, 64), 90), "PA")]
+    drawn = pipeline(PROMPT, study=study, steps=2, progress=False, output_type="latent").images
+
+    arguments = ["publish.py", studies / "view" / "export", studies / "slim", "--base", studies / "base", "--rank", 2]
+    (studies / "figures.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", [*map(str, arguments), "--figures", str(studies / "figures.json")])
+    publish.main()
+    assert (
+        not (studies / "slim" / "vae").exists() and "Views of one study" in (studies / "slim" / "README.md").read_text()
+    )
+    again = CXRPipeline.from_pretrained(studies / "slim")
+    again.scheduler = pipeline.scheduler
+    slim = again(PROMPT, study=study, steps=2, progress=False, output_type="latent").images
+    assert (slim - drawn).norm() < 0.03 * drawn.norm()  # float16
+    shutil.rmtree(studies / "base")
+    with pytest.raises(UserError, match="not beside it"):
+        CXRPipeline.from_pretrained(studies / "slim")
+
+
+def test_changes_of_nothing_are_refused(studies):
+    with pytest.raises(UserError, match="low_rank: changes need weights to start from"):
+        ldm.main([str(studies / "view.yaml"), "initialise_from=null"])
+
+
+def test_a_wrong_setting_of_a_task_is_named_as_it_is_written(studies):
+    with pytest.raises(UserError, match=r"unknown key 'task\.grit'"):
+        ldm.main([str(studies / "view.yaml"), "task.grit=2"])
