@@ -64,9 +64,7 @@ def targets_of(index: Path, split: str, views: Sequence[str], n: int, said: bool
     rows = rows[(rows["context"] != "") & rows["view"].isin(views)]
     groups = [group for _, group in rows.groupby(["view", "context_view"]) if group["patient_id"].nunique() > 1]
     if not groups:
-        raise UserError(
-            f"{index}: no two patients of split {split!r} have the same several views; try --split, --views"
-        )
+        raise UserError(f"{index}: no two patients of split {split!r} share several views; see --split, --views")
     rng = np.random.default_rng(seed)
     pairs = [pair for group in groups for pair in _exchanged(group, rng)]
     return [_target(*pairs[number], said) for number in sorted(rng.permutation(len(pairs))[:n])]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .claims import hold
-from .given import check_model
+from .given import BLANK, check_model
 from .loop import Loop
 from .manifest import COLUMNS, CsvLedger, Row, check_same_run, intact, read_manifest
 from .models import Painter, settings_of
@@ -53,10 +53,9 @@ def draw(
 
 def _kept(items: Sequence[Item], settings: Row, writer: Loose, out: Path, replace_others: bool) -> dict[str, Row]:
     """Rows of images that are there already, with the table's present labels and extra columns."""
-    expected = {
-        writer.name(i.id): {"prompt": i.prompt, "seed": str(i.seed)} | settings | i.given.cells() for i in items
-    }
-    rows = read_manifest(out)
+    fixed = BLANK | settings
+    expected = {writer.name(i.id): {**fixed, "prompt": i.prompt, "seed": str(i.seed), **i.given.cells()} for i in items}
+    rows = {name: BLANK | row for name, row in read_manifest(out).items()}
     if replace_others:
         rows = {name: row for name, row in rows.items() if name in expected and expected[name].items() <= row.items()}
     check_same_run(out, rows, expected)

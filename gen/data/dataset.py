@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gen import seeds
+from gen.data.augment import augment
 from gen.data.images import prepare
 from gen.data.index import read_index
 from gen.data.linked import Directory, Linked, Needs, column_key, padded
@@ -112,7 +113,9 @@ class CXRDataset(Dataset):
         kind = "moments" if self.store else "image"
         sample[kind] = self._tensor(self._target(record), variant)
         for name, most in self.needs.links.items():
-            images = [self._tensor(linked, variant) for linked in self.directory.find(record, name)[:most]]
+            found = self.directory.find(record, name)[:most]
+            itself = name != "image" and any(linked.key == sample["key"] for linked in found)
+            images = [self._moved(found[0], rng)] if itself else [self._tensor(linked, variant) for linked in found]
             sample |= padded(name, images, most, sample[kind])
         return sample
 
@@ -124,6 +127,12 @@ class CXRDataset(Dataset):
         if self.store:
             return torch.from_numpy(self.store[linked.key, variant])
         return torch.from_numpy(prepare(linked.address, self.resolution, inverted=linked.inverted))[None]
+
+    def _moved(self, linked: Linked, rng: random.Random) -> torch.Tensor:
+        """An image as its own prior: another variant of it, or the image moved a little, for nothing happened."""
+        if self.store:
+            return self._tensor(linked, rng.randrange(self.store.variants))
+        return augment(self._tensor(linked, 0), torch.Generator().manual_seed(rng.randrange(2**31)))
 
     def _pixels(self, row: int) -> torch.Tensor:
         target = self._target(self.records[row])

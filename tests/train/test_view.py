@@ -64,7 +64,7 @@ def test_a_view_model_from_a_text_model(studies, monkeypatch):
     again = CXRPipeline.from_pretrained(studies / "slim")
     again.scheduler = pipeline.scheduler
     slim = again(PROMPT, study=study, steps=2, progress=False, output_type="latent").images
-    torch.testing.assert_close(slim, drawn, atol=0.05, rtol=0.05)
+    assert (slim - drawn).norm() < 0.03 * drawn.norm()  # float16
     shutil.rmtree(studies / "base")
     with pytest.raises(UserError, match="not beside it"):
         CXRPipeline.from_pretrained(studies / "slim")
