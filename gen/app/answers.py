@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def plainly(function: Callable[..., T]) -> Callable[..., T]:
-    """Show a UserError as one line on the page; any other fault is named, and the page goes on."""
+    """Show a UserError as one line on the page; the trace of any other fault stays in the terminal."""
 
     @wraps(function)
     def answered(*arguments: object) -> T:
