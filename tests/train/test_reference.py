@@ -1,12 +1,15 @@
 """The recipes of the big reference systems take a training step, at tiny size, with the very keys that they set."""
 
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from gen.config import load_config
 from gen.data.dataset import make_loader
+from gen.data.index import read_index, write_index
 from gen.schema import CodecJob, LatentJob, TransformerConfig
 from gen.train.ldm import LatentLearner
 from gen.train.vae import CodecLearner
@@ -15,9 +18,17 @@ REFERENCE = Path(__file__).parents[2] / "configs" / "reference"
 SMALL = ["data.workers=0", "train.batch_size=2", "train.mixed_precision=no"]
 LATENT = [*SMALL, "data.moments=null"]
 WORDS = ["text.model=null", "text.width=16", "text.layers=1", "text.heads=2", "text.max_tokens=24"]
-NAMES = {path.stem for path in REFERENCE.glob("*.yaml")}
-CODECS = {"cheff_vae_256", "monai_vae_512", "viewxgen_vq_512"}
-FINE_TUNED = {"roentgen_512", "roentgen_v2_512"}
+SHALLOW = ["denoiser.layers_per_block=1", "text.width=32"]
+CODECS = [p.stem for p in sorted(REFERENCE.glob("*.yaml")) if re.match(r"# accelerate .*train/vae\.py", p.read_text())]
+JOBS = {
+    path.stem: load_config(LatentJob, path)
+    for path in sorted(REFERENCE.glob("*.yaml"))
+    if re.match(r"# accelerate .*train/ldm\.py", path.read_text())
+}
+BONES = [name for name, job in JOBS.items() if job.task.name == "bone"]
+EVENTS = [name for name, job in JOBS.items() if job.task.name == "temporal"]
+FINE_TUNED = [name for name, job in JOBS.items() if job.initialise_from is not None and name != "chexgen_512"]
+WORDS_ALONE = [name for name, job in JOBS.items() if job.task.name == "text" and job.initialise_from is None]
 
 
 def where(world, run, resolution=64):
@@ -42,7 +53,7 @@ def narrow(widths, width):
     return f"{[width] * len(widths)}".replace(" ", "")
 
 
-def small_latent(name, world, run, resolution=64):
+def small_latent(name, world, run, resolution=64, changes=()):
     """A recipe with its codec, widths and text encoder made small; everything else as the file says."""
     path = REFERENCE / f"{name}.yaml"
     denoiser = load_config(LatentJob, path).denoiser
@@ -50,11 +61,11 @@ def small_latent(name, world, run, resolution=64):
         sizes = ["denoiser.layers=2", "denoiser.heads=2", "denoiser.head_channels=16"]
     else:
         sizes = [f"denoiser.block_out_channels={narrow(denoiser.block_out_channels, 32)}", "denoiser.head_channels=16"]
-    changes = [*where(world, run, resolution), f"codec={world / 'codec'}", *LATENT, *WORDS, *sizes]
-    return load_config(LatentJob, path, changes)
+    small = [*where(world, run, resolution), f"codec={world / 'codec'}", *LATENT, *WORDS, *sizes, *changes]
+    return load_config(LatentJob, path, small)
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("name", CODECS)
 def test_codecs(name, world, tmp_path):
     path = REFERENCE / f"{name}.yaml"
     shape = load_config(CodecJob, path).codec.block_out_channels
@@ -65,7 +76,7 @@ def test_codecs(name, world, tmp_path):
     assert learner.trained["codec"].downsample_factor == 2 ** (len(shape) - 1)
 
 
-@pytest.mark.parametrize("name", sorted(FINE_TUNED))
+@pytest.mark.parametrize("name", FINE_TUNED)
 def test_fine_tuning_of_stable_diffusion_trains_the_words_too(name, world, stable_diffusion, tmp_path):
     folder = stable_diffusion[1]
     changes = [*where(world, tmp_path / "run", 16), *LATENT, f"codec={folder / 'vae'}", f"initialise_from={folder}"]
@@ -75,11 +86,33 @@ def test_fine_tuning_of_stable_diffusion_trains_the_words_too(name, world, stabl
     assert not any(parameter.requires_grad for parameter in learner.codec.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - CODECS - FINE_TUNED - {"chexgen_512"}))
+@pytest.mark.parametrize("name", WORDS_ALONE)
 def test_latent_models(name, world, tmp_path):
     job = small_latent(name, world, tmp_path / "run")
     trained = one_step(LatentLearner(job))
     assert any(name.startswith("task") for name in trained) is job.text.trainable
+
+
+@pytest.mark.parametrize("name", BONES)
+def test_bone_suppression(name, world, tmp_path):
+    table = read_index(world / "index.csv")
+    write_index(table.assign(soft=table["image"]), tmp_path / "index.csv")
+    job = small_latent(name, world, tmp_path / "run", changes=[f"data.index={tmp_path / 'index.csv'}", *SHALLOW])
+    assert {part.split(".")[0] for part in one_step(LatentLearner(job))} == {"task", "denoiser"}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_follow_ups(name, world, tmp_path):
+    table = read_index(world / "index.csv")
+    pairs = table.assign(patient_id=[f"p{row // 2}" for row in range(len(table))], offset_days=[0.0, 1.0] * 8)
+    write_index(pairs, tmp_path / "index.csv")
+    rows = [
+        {"patient_id": f"p{row}", "hour": 12.0, "code": "furosemide", "value": 40.0, "unit": "mg"} for row in range(8)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "events.parquet")
+    encoder = ["task.width=16", "task.layers=1", "task.heads=2", "task.registers=2"]
+    job = small_latent(name, world, tmp_path / "run", changes=[f"data.index={tmp_path / 'index.csv'}", *encoder])
+    one_step(LatentLearner(job))
 
 
 def test_the_second_stage_of_chexgen_goes_on_with_the_first_at_twice_the_side(world, tmp_path):
