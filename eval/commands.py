@@ -91,7 +91,7 @@ def temporal(
 
 
 def sizes(
-    table: Annotated[Path, typer.Argument(help="follow_ups.csv of `cxr-sample follow-ups`")],
+    table: Annotated[Path, typer.Option(help="follow_ups.csv of `cxr-sample follow-ups`")],
     phantoms: Annotated[Path, typer.Option(help="index of the phantoms, with findings.parquet and masks beside it")],
     out: Out = None,
     draws: Draws = 1000,

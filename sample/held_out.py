@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
     from .contact import TILE, Group, contact_sheet
 
     groups = []
-    for target in targets[:SHOWN]:
+    for target in targets[:: math.ceil(len(targets) / SHOWN)]:
         files = [target.right.study[0][0], target.file(out, RIGHT), target.image, target.file(out, WRONG)]
         images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
         caption = f"given {target.right.study[0][1]} | drawn {target.view} | truth | drawn from another patient's"

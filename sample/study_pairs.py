@@ -41,4 +41,4 @@ def study_pairs(
         write_table(targets, out, f"pairs_{kind.rpartition('_')[2]}.csv", kind)
     write_strips(targets, out, pipeline.config.name)
     typer.echo(told(distances(targets, (RIGHT, WRONG, *fewer), out, pipeline.config.resolution)))
-    typer.echo(f"look at {out / 'strips.png'}; judge with: cxr-eval views {out / 'pairs.csv'}")
+    typer.echo(f"look at {out / 'strips.png'}; judge with: cxr-eval views --table {out / 'pairs.csv'}")

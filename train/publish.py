@@ -29,6 +29,7 @@ from gen.schema import DataConfig
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "lcm": LCMScheduler}
 CARDS = Path(__file__).parents[1] / "configs"
+MOST_LOST = 0.05
 SHARED = ("vae", "text_encoder", "tokenizer")
 
 
@@ -96,18 +97,24 @@ def _content(folder: Path) -> dict[str, object]:
 
 
 def slim(folder: Path, base: Path, rank: int) -> float:
-    """Leave out of a model's folder what its base has; returns the share of the denoiser's change that is lost."""
+    """Leave out of a model's folder what its base has; returns the share of the denoiser's change that is lost.
+
+    A denoiser that is no small change of the base's stays as it is.
+    """
     for name in SHARED:
         if _content(folder / name) == _content(base / name):
             shutil.rmtree(folder / name)
     weights = next((folder / "unet").glob("*.safetensors"))
     tuned, start = load_file(weights), load_file(next((base / "unet").glob("*.safetensors")))
     stored = {name: value.half().contiguous() for name, value in difference(tuned, start, rank).items()}
-    weights.unlink()
-    save_file(stored, folder / "unet" / DIFFERENCE)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "base": base.name}, indent=2))
-    return lost(tuned, start, stored)
+    missing = lost(tuned, start, stored)
+    if missing > MOST_LOST:
+        return 0.0
+    weights.unlink()
+    save_file(stored, folder / "unet" / DIFFERENCE)
+    return missing
 
 
 def main() -> None:

@@ -49,6 +49,12 @@ def test_a_slim_model_draws_what_the_whole_one_draws(folders):
     assert len(hashes) == 3
 
 
+def test_a_denoiser_of_its_own_is_kept_as_it_is(folders):
+    assert slim(folders / "slim", folders / "base", rank=1) == 0.0
+    assert (folders / "slim" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    assert abs(drawn(folders / "slim") - drawn(folders / "full")).max() == 0
+
+
 def test_saved_again_it_is_whole(folders):
     slim(folders / "slim", folders / "base", rank=4)
     CXRPipeline.from_pretrained(folders / "slim").save_pretrained(folders / "again")
