@@ -1,8 +1,9 @@
 """Follow-up images: do they show the labels of the real follow-up, change in its direction, and stay the same patient?
 
 From a table of image files: prior, target (the real follow-up), generated, and the columns prior_findings and findings
-(of the target), patient, and if wanted subset. Beside the generated images stand the real follow-up, the prior handed
-on unchanged, and the generated image of another patient.
+(of the target), patient, and if wanted subset, generated_wrong (drawn with another patient's events), events and
+gap_hours. Beside the generated images stand the real follow-up, the prior handed on unchanged, the generated image of
+another patient; beside their labels those of the prior, and of a classifier that sees the table alone.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from . import labels
 from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_files, truth_matrix
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .table_baselines import CLASSIFIED, COPIED, label_rows
 from .tables import read_pairs
 
 IMAGES = ("prior", "target", "generated")
 COLUMNS = ("findings", "prior_findings", "patient")
 ALL, SAME, DIFF = "All", "Same", "Diff"
 GENERATED, COPY, REAL, SHUFFLED = "generated", "copy of the prior", "real follow-up", "another patient's"
+WRONG, WRONG_EVENTS = "generated_wrong", "with another patient's events"
+NEAR = 10  # years
 LEAST = 5  # images with a label and images without it
 
 
@@ -47,18 +51,27 @@ class Series:
     def candidates(self, seed: int) -> dict[str, Readings]:
         """What could be handed out as the follow-up: the generated image and its baselines."""
         generated = self.read["generated"]
-        return {
+        found = {
             GENERATED: generated,
             COPY: self.read["prior"],
             REAL: self.read["target"],
             SHUFFLED: generated.at(other_rows(self.patients, seed)),
         }
+        return found | ({WRONG_EVENTS: self.read[WRONG]} if WRONG in self.read else {})
 
 
 def measure_series(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
     """Judge a table of follow-up images. Errors: UserError for a missing column or file."""
-    rows = read_pairs(table, IMAGES, COLUMNS)
-    return summary(_series(rows, judge, table), draws, seed)
+    rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
+    series = _series(rows, judge, table)
+    section = summary(series, draws, seed)
+    subsets = {name: series.subset == name for name in (SAME, DIFF)}
+    subsets = {ALL: np.ones(len(series.subset), bool), **{name: one for name, one in subsets.items() if one.any()}}
+    weights = cluster_counts(series.patients, draws, seed)
+    found = label_rows(rows, series.truth, series.before, subsets, series.patients, weights)
+    header = ("pairs", "n", *(f"{figure}, {who}" for who in (COPIED, CLASSIFIED) for figure in ("AUROC", "F1")))
+    section.tables.append(Table("Labels without an image", header, found))
+    return section
 
 
 def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
@@ -74,15 +87,15 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
         values = {who: partial(measure, read, chosen) for who, read in candidates.items()}
         found = {who: estimate(value, weights) for who, value in values.items()}
         floor, control = found[REAL].value, found[SHUFFLED].value
-        for who in (GENERATED, COPY):
+        for who in [who for who in (GENERATED, COPY, WRONG_EVENTS) if who in found]:
             shown = as_figure(
                 name, found[who], int(chosen.sum()), better="high", floor=floor, control=control, group=who
             )
             section.figures.append(shown)
         gain = difference(values[GENERATED], values[COPY], weights)
-        cells = [f"{found[who].value:.3f}" for who in (GENERATED, COPY, REAL, SHUFFLED)]
+        cells = [f"{one.value:.3f}" for one in found.values()]
         rows.append((name, *cells, *told(gain)))
-    header = ("figure", GENERATED, COPY, REAL, SHUFFLED, "generated minus copy", "95 % interval", "p")
+    header = ("figure", *candidates, "generated minus copy", "95 % interval", "p")
     section.tables.append(Table("Follow-up images and their baselines", header, rows))
     section.verdicts.append(_verdict(section))
     section.notes.append(
@@ -108,6 +121,8 @@ def _measures(series: Series, thresholds: np.ndarray) -> dict[str, tuple[Callabl
     found["direction"] = (partial(_direction_share, series), ALL)
     found["similarity to the prior"] = (partial(_similarity, series, "prior"), ALL)
     found["similarity to the real follow-up"] = (partial(_similarity, series, "target"), ALL)
+    found["sex read as in the prior"] = (partial(_same_sex, series), ALL)
+    found["age read within 10 years of the prior"] = (partial(_same_age, series), ALL)
     return found
 
 
@@ -133,6 +148,16 @@ def _similarity(series: Series, to: str, read: Readings, chosen: np.ndarray, wei
     return labels.mean(values, weights)
 
 
+def _same_sex(series: Series, read: Readings, chosen: np.ndarray, weights):
+    same = (read.female >= 0.5) == (series.read["prior"].female >= 0.5)
+    return labels.mean(np.where(chosen, same, np.nan), weights)
+
+
+def _same_age(series: Series, read: Readings, chosen: np.ndarray, weights):
+    near = np.abs(read.age - series.read["prior"].age) <= NEAR
+    return labels.mean(np.where(chosen, near, np.nan), weights)
+
+
 def _thresholds(series: Series) -> np.ndarray:
     scores = series.read["prior"].scores(series.names)
     return np.array([labels.best_threshold(scores[:, k], series.before[:, k]) for k in range(len(series.names))])
@@ -147,7 +172,8 @@ def _series(rows: pd.DataFrame, judge: Judge, table: str | Path) -> Series:
     places = [judge.labels.index(name) for name in names]
     same = (truth == before).all(1)
     subset = rows["subset"].to_numpy() if "subset" in rows else np.where(same, SAME, DIFF)
-    read = {name: read_files(judge, rows[name], name) for name in IMAGES}
+    images = (*IMAGES, WRONG) if WRONG in rows else IMAGES
+    read = {name: read_files(judge, rows[name], name) for name in images}
     return Series(names, read, truth[:, places], before[:, places], subset, rows["patient"].to_numpy())
 
 

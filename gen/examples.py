@@ -18,6 +18,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "calibrate": "--index index.parquet --out gates.yaml",
         "index": "set --out synthetic.parquet",
         "bone": "chest.dcm --out soft",
+        "temporal": "--prior chest.png --at 72h --events events.csv --model runs/temporal_256/export --out futures",
+        "follow-ups": "--index phantom/index.parquet --model runs/temporal_256/export --out follow-ups",
         "study-pairs": "--index phantom/index.parquet --model runs/view_256/export --out pairs",
     },
     "cxr-index": {
@@ -41,6 +43,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "fairness": "--real index.parquet --synthetic set --out evaluation",
         "utility": "--real index.parquet --synthetic set --out evaluation --config configs/utility_densenet121.yaml",
         "bone": "--pairs pairs.csv --out evaluation/bone",
+        "bone-findings": "soft --index phantom/index.parquet",
+        "sizes": "follow-ups/follow_ups.csv --phantoms phantom/index.parquet --out evaluation/sizes",
         "temporal": "--table series.csv --out evaluation/temporal",
         "views": "--table views.csv --out evaluation/views",
         "steps": "--real index.parquet --teacher runs/text_256/export --student runs/lcm_256/export --out evaluation",

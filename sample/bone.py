@@ -88,7 +88,12 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def suppress_all(
-    model: BoneModel, items: Sequence[Radiograph], out: Path, settings: dict, anyway: bool, pictures: bool
+    model: BoneModel,
+    items: Sequence[Radiograph],
+    out: Path,
+    settings: dict,
+    anyway: bool = False,
+    pictures: bool = True,
 ) -> Outcome:
     """Write the soft-tissue image, the map of what was removed and a triptych of every radiograph not yet in `out`.
 
@@ -104,7 +109,7 @@ def suppress_all(
         for item in items:
             if item.path in rows:
                 continue
-            row = _one(model, item, out, anyway, pictures, alone=len(items) == 1)
+            row = _one(model, item, out, anyway, pictures, settings["scale"], alone=len(items) == 1)
             rows[item.path] = row
             _append(out, row)
             bar.update(1)
@@ -119,13 +124,15 @@ def suppress_all(
     return outcome
 
 
-def _one(model: BoneModel, item: Radiograph, out: Path, anyway: bool, pictures: bool, alone: bool) -> dict[str, str]:
+def _one(
+    model: BoneModel, item: Radiograph, out: Path, anyway: bool, pictures: bool, scale: int, alone: bool
+) -> dict[str, str]:
     from gen.data.depth import read_source
 
     began = time.perf_counter()
     try:
         source = read_source(item.path)
-        result = model.suppress(source.brightness, anyway)
+        result = model.suppress(source.brightness, anyway, scale)
     except UserError as error:
         reason = str(error).removeprefix(f"{item.path}: ")
         if alone:

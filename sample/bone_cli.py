@@ -26,6 +26,7 @@ def bone(
     ] = None,
     seed: Annotated[int, typer.Option(help="of the noise")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="drawings of which the mean is taken")] = 1,
+    scale: Annotated[int, typer.Option(min=1, max=8, help="looks so many times as closely, by tiles")] = 1,
     anyway: Annotated[bool, typer.Option(help="also of images that look inverted, lateral or like no chest")] = False,
     triptychs: Annotated[bool, typer.Option(help="before, after and removed side by side, as PNG")] = True,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one")] = "auto",
@@ -41,6 +42,7 @@ def bone(
     items = listed(radiographs)
     finder = load_bone_model(model, revision, steps, seed, draws, device, dtype)
     settings = {"model_hash": finder.record.model_hash, "steps": finder.record.steps, "seed": seed, "draws": draws}
+    settings["scale"] = scale
     outcome = suppress_all(finder, items, out, settings, anyway, triptychs)
     typer.echo(f"{outcome.done - len(outcome.refused)} soft-tissue images are in {out}")
     for line in outcome.refused:

@@ -42,5 +42,6 @@ def answer(session: Session, drawn: Drawn, captions: Sequence[str] = ()) -> list
     told = captions or [f"synthetic, seed {record.seed}" for record in drawn.records]
     buttons = [gr.DownloadButton(value=path, interactive=path is not None) for path in (files.png, files.dicom)]
     records = json.dumps([asdict(record) for record in drawn.records], indent=1)
-    prompts = "  \n".join(f"Drawn: *{prompt}*" for prompt in dict.fromkeys(record.prompt for record in drawn.records) if prompt)
+    said = dict.fromkeys(record.prompt for record in drawn.records if record.prompt)
+    prompts = "  \n".join(f"Drawn: *{prompt}*" for prompt in said)
     return [list(zip(files.shown, told, strict=True)), prompts, *buttons, records]

@@ -36,7 +36,7 @@ class TemporalTab:
             with gr.Column(scale=5, min_width=320):
                 asked, events, visits, button = self._asked()
             with gr.Column(scale=6, min_width=320):
-                line = gr.HTML(timeline([], [24.0]), elem_id="future-line")
+                line = gr.HTML(timeline(first_events(session.pipeline(self.task)), [24.0]), elem_id="future-line")
                 answers = radiographs("future")
                 spread = gr.Image(label="Where the futures differ", format="png", height=240)
         told = {"outputs": line, "show_progress": "hidden", "api_visibility": "private"}
@@ -52,7 +52,7 @@ class TemporalTab:
         events = gr.Dataframe(
             headers=list(COLUMNS),
             datatype=["number", "str", "str", "str"],
-            value=[[6, codes[0], "", ""]] if codes else [],
+            value=[list(event) for event in first_events(pipeline)],
             row_count=(1, "dynamic"),
             column_count=(len(COLUMNS), "fixed"),
             label="Events: hours after the radiograph, negative before it",
@@ -94,6 +94,11 @@ class TemporalTab:
 def known_codes(pipeline) -> list[str]:
     """Codes of events that a model was trained with, in order."""
     return sorted(pipeline.task.conditioner.config.vocabulary or {})
+
+
+def first_events(pipeline) -> list[tuple]:
+    """What the editor begins with: the first event that the model knows, six hours after the radiograph."""
+    return [(6, code, "", "") for code in known_codes(pipeline)[:1]]
 
 
 def hours_of(text: str) -> list[float]:

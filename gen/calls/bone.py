@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gen import seeds
 from gen.calls.painting import Pipe
+from gen.calls.tiles import tiled
 from gen.data.images import model_pixels
 from gen.data.resampling import resample
 from gen.errors import UserError
@@ -53,16 +54,22 @@ class BoneModel:
     resolution: int
     record: SynthesisRecord
 
-    def suppress(self, image: np.ndarray, anyway: bool = False) -> SoftImage:
+    def suppress(self, image: np.ndarray, anyway: bool = False, scale: int = 1) -> SoftImage:
         """Take the bones out of one frontal radiograph, brightness in 0..1 of any size.
 
+        `scale` > 1 looks at the image so many times as large as the model's, through overlapping tiles.
         Errors: UserError for an image too small to hold a chest and, unless `anyway`, for one that is inverted, lateral
         or no chest radiograph; with `anyway` that becomes a warning of the result.
         """
         check_size(image)
         pixels = torch.from_numpy(model_pixels(image, self.resolution))[None, None]
         warnings = check_frontal(pixels, anyway)
-        return SoftImage(*split(image, self.layers(pixels)[0].numpy()), self.record, warnings)
+        if scale == 1:
+            bone = self.layers(pixels)
+        else:
+            larger = torch.from_numpy(model_pixels(image, scale * self.resolution))[None, None]
+            bone = tiled(self.layers, larger, self.resolution)
+        return SoftImage(*split(image, bone[0].numpy()), self.record, warnings)
 
 
 def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, draws: int = 1) -> BoneModel:

@@ -35,7 +35,8 @@ class Event:
 
     def words(self) -> str:
         """The event as text, without its time."""
-        return self.code if math.isnan(self.value) else f"{self.code} {self.value:g} {self.unit}".strip()
+        plain = math.isnan(self.value) or not (self.value or self.unit)
+        return self.code if plain else f"{self.code} {self.value:g} {self.unit}".strip()
 
 
 def write_cell(events: Iterable[Event]) -> str:

@@ -91,8 +91,8 @@ class BoneRegressionLearner(Learner):
             batch = self.held_out.batch(list(range(first, min(first + 16, len(self.held_out)))))
             image, soft = (batch[name].to(network.device) for name in ("image", "soft"))
             output = (image - network.bone(image)).clamp(-1, 1)
-            found += [psnr(*pair).item() for pair in zip(output, soft, strict=True)]
-            idle += [psnr(*pair).item() for pair in zip(image, soft, strict=True)]
+            found += psnr(output, soft).tolist()
+            idle += psnr(image, soft).tolist()
         return {"psnr": float(np.mean(found)), "identity_psnr": float(np.mean(idle))}
 
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:

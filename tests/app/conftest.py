@@ -147,23 +147,34 @@ def browser(tmp_path_factory):
     browser.close()
 
 
-@pytest.fixture(scope="session")
-def tiny_bone_dir(tiny_pipeline_dir) -> Path:
-    """The tiny model as one that suppresses bones, saved beside it."""
+def as_task(model: Path, task: str, settings: object, name: str) -> Path:
+    """The tiny text model made one of another task, with new weights for what it lacks, saved beside it."""
     import torch
 
     from gen.models.denoiser import widened
     from gen.pipeline import CXRPipeline
-    from gen.schema.tasks import BoneTaskConfig
     from gen.tasks import TASKS
 
-    pipeline = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    pipeline = CXRPipeline.from_pretrained(model)
     with torch.random.fork_rng():
         torch.manual_seed(5)
         shape = pipeline.vae.latent_shape(pipeline.config.resolution)
-        conditioner = TASKS["bone"].new_conditioner(BoneTaskConfig(), shape, 32).eval()
-        unet = widened(pipeline.unet, TASKS["bone"].spatial_channels(shape[0]))
+        conditioner = TASKS[task].new_conditioner(settings, shape, pipeline.task.text.width).eval()
+        spatial = TASKS[task](pipeline.task.text, conditioner).spatial_channels(shape[0])
+        unet = widened(pipeline.unet, spatial)
     pipeline.register_modules(unet=unet, conditioner=conditioner)
-    pipeline.register_to_config(task="bone", name="tiny-bones")
-    pipeline.save_pretrained(tiny_pipeline_dir.parent / "bones")
-    return tiny_pipeline_dir.parent / "bones"
+    pipeline.register_to_config(task=task, name=name)
+    pipeline.save_pretrained(model.parent / name)
+    return model.parent / name
+
+
+@pytest.fixture(scope="session")
+def models(tiny_pipeline_dir, tiny_view_dir) -> list[str]:
+    """A tiny model of every task that the page has a tab for."""
+    from gen.schema.tasks import BoneTaskConfig, TemporalTaskConfig
+
+    known = {"furosemide": {"unit": "mg", "centre": 40.0, "scale": 20.0}}
+    temporal = TemporalTaskConfig(width=16, layers=1, heads=2, registers=2, vocabulary=known)
+    bone = as_task(tiny_pipeline_dir, "bone", BoneTaskConfig(), "page-bones")
+    futures = as_task(tiny_pipeline_dir, "temporal", temporal, "page-futures")
+    return [str(folder) for folder in (tiny_pipeline_dir, tiny_view_dir, bone, futures)]

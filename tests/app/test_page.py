@@ -21,8 +21,8 @@ TOAST = "[...document.querySelectorAll('.toast-body')].map(e => e.innerText).joi
 
 
 @pytest.fixture(scope="module")
-def address(tiny_pipeline_dir, tiny_view_dir, tiny_bone_dir):
-    with open_session([str(tiny_pipeline_dir), str(tiny_view_dir), str(tiny_bone_dir)], None, "cpu") as session:
+def address(models):
+    with open_session(models, None, "cpu") as session:
         yield serving.serve_page(session, 0, share=False, upload_limit=1, wait=False)
         gradio.close_all()
 
@@ -103,6 +103,24 @@ def test_another_view_is_drawn_from_a_study(page, chest):
     page.click("#view-draw")
     page.wait("document.querySelectorAll('#view-images img').length >= 1")
     assert "Drawn: Lateral chest radiograph." in page.run("document.querySelector('#view-said').innerText")
+
+
+def test_futures_follow_from_a_radiograph_and_events(page, chest):
+    tab(page, "Futures")
+    page.wait("document.querySelector('#future-file input[type=file]')")
+    assert "furosemide" in page.run("document.querySelector('#future-line').innerHTML")
+    page.upload("#future-file", chest)
+    page.wait("document.querySelector('#future-file').innerText.includes('chest')")
+    page.type("#future-steps input[type=number]", "2")
+    page.run("document.querySelector('#future-steps input[type=number]').blur()")
+    page.type("#future-visits input, #future-visits textarea", "24, soon")
+    page.click("#predict")
+    page.wait(f"({TOAST}).includes('soon')")
+    page.type("#future-visits input, #future-visits textarea", "24, 72")
+    page.wait("document.querySelector('#future-line').innerHTML.includes('72 h')")
+    page.click("#predict")
+    page.wait("document.querySelectorAll('#future-images img').length >= 4")
+    assert "synthetic, 72 h later" in page.run("document.querySelector('#future-images').innerText")
 
 
 def test_bones_are_taken_out_at_the_size_of_the_upload(page, chest, tmp_path):

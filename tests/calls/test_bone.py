@@ -48,6 +48,14 @@ def test_without_bones_the_output_is_the_input(pipeline, chest):
     assert np.array_equal(idle.suppress(chest, anyway=True).soft, chest)
 
 
+def test_a_closer_look_through_tiles(pipeline, chest):
+    """What looks at each pixel alone finds the same, only sharper."""
+    model = BoneModel(lambda x: (x[:, 0] + 1) / 20, 32, diffusion_bones(pipeline, 1).record)
+    near, far = (model.suppress(chest, anyway=True, scale=scale).removed for scale in (4, 1))
+    truth = np.maximum(chest / 10 - bone.LEAST, 0)
+    assert np.abs(near - truth).mean() < np.abs(far - truth).mean() < 0.01
+
+
 def test_less_than_a_grey_level_is_no_bone():
     assert np.array_equal(shrunk(np.array([0.002, -0.002])), [0, 0])
     assert shrunk(np.array([0.1]))[0] == pytest.approx(0.1 - bone.LEAST)

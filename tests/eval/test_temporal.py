@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from gen.errors import UserError
-from gen.eval import temporal, views
+from gen.eval import labels, table_baselines, temporal, views
 from gen.eval.readings import Readings
 from gen.judges.reader import Reader
 from gen.models.classifier import RadiographClassifier
@@ -56,6 +56,18 @@ def test_copying_the_prior_is_right_where_nothing_changes(series):
     # where a label is free to change, a copy knows nothing; over pairs that differ it is worse than chance
     assert copy("AUROC, Diff") < 0.5 < copy("AUROC, All") < 1
     assert copy("similarity to the prior") == pytest.approx(1)
+
+
+def test_a_classifier_of_the_table_reads_events_of_other_patients():
+    generator = np.random.default_rng(3)
+    treated, before = generator.random(200) < 0.5, generator.random((200, 1)) < 0.5
+    cells = ['[[5.0,"diuretic",40.0,"mg"]]' if given else "[]" for given in treated]
+    rows = pd.DataFrame({"events": cells, "gap_hours": "24.0"})
+    truth = before & ~treated[:, None]
+    scores = table_baselines.table_scores(rows, truth, before, np.repeat(np.arange(100), 2))
+    assert labels.auroc(scores[:, 0], truth[:, 0]) > 0.95 > labels.auroc(before[:, 0].astype(float), truth[:, 0])
+    none = table_baselines.table_scores(rows.assign(events="[]"), truth, before, np.repeat(np.arange(100), 2))
+    assert labels.auroc(none[:, 0], truth[:, 0]) < 0.9
 
 
 def test_direction_by_hand():
@@ -124,7 +136,16 @@ def test_a_table_of_follow_ups(tmp_path, judge):
     table = table.assign(prior_findings=[*findings[1:], "Mass"], patient=[f"p{n // 2}" for n in range(12)])
     table.to_csv(tmp_path / "pairs.csv", index=False)
     section = temporal.measure_series(tmp_path / "pairs.csv", judge, 50)
+    table.assign(generated_wrong=table["prior"]).to_csv(tmp_path / "wrong.csv", index=False)
+    wrong = temporal.measure_series(tmp_path / "wrong.csv", judge, 50)
+    names = ("direction", "AUROC, All", "sex read as in the prior")
+    for copied, other in (
+        (wrong.figure(name, who) for who in (temporal.COPY, temporal.WRONG_EVENTS)) for name in names
+    ):
+        assert copied.value == other.value  # the wrong one is the prior here
     assert section.figure("direction", temporal.COPY).value == 0.5
+    assert section.figure("sex read as in the prior", temporal.COPY).value == 1
+    assert [row[0] for row in section.tables[-1].rows] == ["All", "Diff"]
     assert section.figure("AUROC, All", "generated").n == 12
     assert "Labels: Mass." in section.notes[0]
     table.assign(findings="Nodule").to_csv(tmp_path / "dull.csv", index=False)
