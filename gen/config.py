@@ -99,7 +99,7 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     # pydantic puts the kind of a tagged section into the path, where no user would write it
     parts = [str(part) for part in problem["loc"] if part not in ("unet", "transformer")]
-    field = ".".join(parts[:1] + parts[2:] if parts[0] == "task" and len(parts) > 2 else parts)
+    field = ".".join(parts[:1] + parts[2:] if parts[:1] == ["task"] and len(parts) > 2 else parts)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {field!r}; remove it or correct its spelling"
     if problem["type"] == "missing":

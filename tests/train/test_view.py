@@ -64,7 +64,8 @@ def test_a_view_model_from_a_text_model(studies, monkeypatch):
     again = CXRPipeline.from_pretrained(studies / "slim")
     again.scheduler = pipeline.scheduler
     slim = again(PROMPT, study=study, steps=2, progress=False, output_type="latent").images
-    assert (slim - drawn).norm() < 0.03 * drawn.norm()  # float16
+    off = float((slim - drawn).norm() / drawn.norm())
+    assert off < 0.1, off  # float16 weights, and what is beyond the rank
     shutil.rmtree(studies / "base")
     with pytest.raises(UserError, match="not beside it"):
         CXRPipeline.from_pretrained(studies / "slim")
