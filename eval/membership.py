@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,16 +89,28 @@ def losses_of(context: Context, pipeline: CXRPipeline, rows: pd.DataFrame) -> np
 
 
 def generator_of(context: Context) -> CXRPipeline | None:
-    """The generator that was named, or the shipped one where the manifest says that it drew the set."""
-    from gen.models.loading import weights_hash
+    """The generator that was named, or the shipped one where the manifest says that it drew the set.
+
+    A few-step student has no denoising loss; the model that it was distilled from saw the same images and stands in.
+    """
     from gen.pipeline import DEFAULT_MODEL, CXRPipeline
 
-    name = context.model
-    if name is None:
-        drawn = set(map(str, context.synthetic.get("model_hash", [])))
-        if drawn != {weights_hash(DEFAULT_MODEL)}:
-            return None
-    return CXRPipeline.from_pretrained(name or DEFAULT_MODEL)
+    pipeline = CXRPipeline.from_pretrained(context.model or DEFAULT_MODEL)
+    drawn = set(map(str, context.synthetic.get("model_hash", [])))
+    if context.model is None and drawn != {pipeline.model_hash}:
+        return None
+    return _with_losses(Path(context.model or DEFAULT_MODEL), pipeline)
+
+
+def _with_losses(folder: Path, pipeline: CXRPipeline) -> CXRPipeline | None:
+    from gen.models.folders import read_settings
+    from gen.models.loading import base_of
+    from gen.pipeline import CXRPipeline
+
+    if not Denoiser(pipeline.unet).embeds_guidance:
+        return pipeline
+    base = base_of(folder, read_settings(folder / "model_index.json")) if folder.is_dir() else None
+    return None if base is None else CXRPipeline.from_pretrained(base)
 
 
 def judge_membership(context: Context, section: Section) -> None:

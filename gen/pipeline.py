@@ -36,7 +36,7 @@ from gen.sampler import denoise
 from gen.tasks import TASKS
 
 WEIGHTS = Path(__file__).parent / "weights"
-DEFAULT_MODEL = WEIGHTS / "text_256"
+DEFAULT_MODEL = WEIGHTS / "text_256_fast"
 
 
 @dataclass

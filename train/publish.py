@@ -29,7 +29,7 @@ from gen.schema import DataConfig
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "lcm": LCMScheduler}
 CARDS = Path(__file__).parents[1] / "configs"
-MOST_LOST = 0.05
+MOST_LOST = 0.25  # of the change; more, and the two are no kin
 SHARED = ("vae", "text_encoder", "tokenizer")
 
 
@@ -64,7 +64,8 @@ def history(export: Path) -> list[dict]:
         published = export / "figures.json"
         return json.loads(published.read_text())["runs"] if published.is_file() else []
     config = yaml.safe_load((export / "config.yaml").read_text())
-    before = (config.get("initialise_from"), config.get("codec"), (config.get("text") or {}).get("model"))
+    names = ("teacher", "initialise_from", "codec")
+    before = (*(config.get(name) for name in names), (config.get("text") or {}).get("model"))
     runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]
     summary = json.loads((export / "run.json").read_text())
     own = {"run": Path(config["run"]).name, "step": summary["step"], "minutes": round(summary["seconds"] / 60, 1)}
