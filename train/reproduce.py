@@ -105,7 +105,7 @@ MODELS = {
     "temporal": temporal_jobs,
     "bone": bone_jobs,
 }
-FOLDERS = {"fast": "text_256_fast", "views": "views_256", "temporal": "temporal_256", "bone": "bone_256"}
+FOLDERS = {"fast": "text_256_fast", "views": "view_256", "temporal": "temporal_256", "bone": "bone_256"}
 WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares of the budget among those asked for
 
 
