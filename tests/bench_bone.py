@@ -36,7 +36,7 @@ def ratio(pipeline: CXRPipeline, steps: int = STEPS, faithful: PathSettings | No
     faithful = faithful or PathSettings()
     side = pipeline.config.resolution
     pixels = torch.rand(1, 1, side, side) * 2 - 1
-    lungs = LungSegmenter.load().masks(pixels)[:, :1]
+    lungs = LungSegmenter.load().masks(pixels)[:, :1].clone()
     lungs[..., side // 4 : 3 * side // 4, side // 8 : 7 * side // 8] = 1
     ours = seconds(lambda: bone_layers(pipeline, pixels, steps, 0))
     few = PathSettings(steps=steps)
