@@ -607,14 +607,17 @@ def config_damage(rng: random.Random, data: bytes, others: list[bytes]) -> bytes
 def read_config(path: Path) -> None:
     """The file as each job would read it; one that some job reads is good."""
     from gen.config import config_hash, load_config, save_config
+    from gen.engine.bones import BoneRegressionJob
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
+    from gen.engine.distillation import DistillationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
     refusals = []
     jobs = (LatentJob, CodecJob, EncodeJob, TextEncoderJob, ClassifierJob, SegmenterJob, ContrastiveJob, UtilityConfig)
+    jobs += (BoneRegressionJob, DistillationJob)
     for job in jobs:
         try:
             config = load_config(job, path)
