@@ -31,7 +31,7 @@ from gen.models.denoiser import Denoiser, build_denoiser, student_of
 from gen.models.loading import load_codec
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
-from gen.pipeline import DEFAULT_MODEL, CXRPipeline
+from gen.pipeline import WEIGHTS, CXRPipeline
 from gen.schema import LatentJob
 from gen.tasks import TASKS
 from gen.tasks.latents import target_latents
@@ -71,7 +71,7 @@ def job() -> LatentJob:
 
 def parts() -> tuple[LatentCodec, nn.Module, Denoiser]:
     """The shipped codec, and a task and a denoiser of the shipped size with random weights."""
-    codec, settings = load_codec(DEFAULT_MODEL / "vae").eval(), job()
+    codec, settings = load_codec(WEIGHTS / "text_256" / "vae").eval(), job()
     task = TASKS["text"](build_text_encoder(settings.text, train_tokenizer([PROMPT]))).eval()
     channels, side, _ = codec.latent_shape(256)
     denoiser = build_denoiser(settings.denoiser, channels, side, task.text.width).eval()
@@ -178,7 +178,7 @@ class Stored(Learner):
 
 def stored_images(folder: Path) -> CXRDataset:
     """A moments store of 64 images that nobody drew, and its rows."""
-    codec = load_codec(DEFAULT_MODEL / "vae")
+    codec = load_codec(WEIGHTS / "text_256" / "vae")
     table = pd.DataFrame({"image": [f"{number}.png" for number in range(64)], "source": "made", "split": "train"})
     table = table.assign(patient_id=table["image"], study_id="s", view="PA", sex="F", age=50.0, findings="Edema")
     shape = (1, 2 * codec.config.latent_channels, 16, 16)

@@ -12,6 +12,18 @@ from gen.sample.cli import main
 
 
 @pytest.fixture
+def one_thread(monkeypatch):
+    """Here and in the processes that a test starts: images have the same bits where processes have as many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def cxr_sample(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run `cxr-sample ...`: exit code, standard output, standard error."""
 

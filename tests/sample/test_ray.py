@@ -16,7 +16,7 @@ def cluster():
 
 
 @pytest.mark.slow
-def test_ray_draws_the_same_images(cxr_sample, draw_plan, make_plan, images, cluster, tmp_path):
+def test_ray_draws_the_same_images(one_thread, cxr_sample, draw_plan, make_plan, images, cluster, tmp_path):
     plan = make_plan(9)
     code, said, _ = draw_plan(plan, tmp_path / "ray", "--engine", "ray", "--workers", 2)
     assert code == 0 and "9 of 9 images of the plan" in said and "complete" in said

@@ -385,7 +385,7 @@ def test_a_process_takes_its_share_of_a_shard(draw_plan, make_plan, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_two_processes_by_accelerate(cxr_sample, make_plan, images, draw_plan, tiny_pipeline_dir, tmp_path):
+def test_two_processes_by_accelerate(one_thread, cxr_sample, make_plan, images, draw_plan, tiny_pipeline_dir, tmp_path):
     plan, out = make_plan(9), tmp_path / "set"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
