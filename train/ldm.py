@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,11 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from gen.config import load_job
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
-from gen.data.dataset import make_dataset, make_loader
-from gen.data.moments import fingerprint
+from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_losses
-from gen.engine.learner import Learner
+from gen.engine.learner import DatasetLearner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
 from gen.errors import exit_on_user_error
@@ -32,7 +30,7 @@ from gen.tasks import TASKS
 from gen.tasks.latents import target_latents, with_link_latents
 
 
-class LatentLearner(Learner):
+class LatentLearner(DatasetLearner):
     """Codec (frozen), task and denoiser (trained) under one objective."""
 
     def __init__(self, job: LatentJob) -> None:
@@ -94,15 +92,6 @@ class LatentLearner(Learner):
         z0 = task.drawn(target_latents(self.codec, batch), batch)
         condition = task(batch).drop(self.job.task.drop)
         return self.objective(self.trained["denoiser"], z0, condition)
-
-    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
-        """Endless training batches of one rank."""
-        train = self.job.train
-        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
-
-    def data_fingerprint(self) -> str:
-        """Of the names of the training images, in their order."""
-        return fingerprint(self.dataset.keys)
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:

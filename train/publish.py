@@ -111,7 +111,7 @@ def slim(folder: Path, base: Path, rank: int) -> float:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "base": base.name}, indent=2))
     missing = lost(tuned, start, stored)
-    if missing > MOST_LOST:
+    if missing > MOST_LOST or stored.keys() >= tuned.keys():
         return 0.0
     weights.unlink()
     save_file(stored, folder / "unet" / DIFFERENCE)

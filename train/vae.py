@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gen.config import load_job
-from gen.data.dataset import CXRDataset, make_dataset, make_loader
-from gen.data.moments import fingerprint
+from gen.data.dataset import CXRDataset, make_dataset
 from gen.engine.figures import reconstruction_figures
-from gen.engine.learner import Learner
+from gen.engine.learner import DatasetLearner
 from gen.engine.loop import Loop
 from gen.errors import exit_on_user_error
 from gen.models.codec import LatentCodec
@@ -25,7 +23,7 @@ WHITENING_IMAGES = 512
 PRINCIPAL_COMPONENT_IMAGES = 256
 
 
-class CodecLearner(Learner):
+class CodecLearner(DatasetLearner):
     """Encoder and decoder, or the decoder alone, under the reconstruction loss."""
 
     def __init__(self, job: CodecJob) -> None:
@@ -68,15 +66,6 @@ class CodecLearner(Learner):
         sample = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         output = codec.decode_raw(sample + latent_noise(sample, self.job.latent_noise, codec.latent_scale))
         return loss(output, image, moments, None)
-
-    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
-        """Endless training batches of one rank."""
-        train = self.job.train
-        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
-
-    def data_fingerprint(self) -> str:
-        """Of the names of the training images, in their order."""
-        return fingerprint(self.dataset.keys)
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:

@@ -59,8 +59,10 @@ class CXRDataset(Dataset):
 
     def _stored(self, rows: pd.DataFrame, store: MomentsStore | MomentsStores) -> pd.DataFrame:
         """The rows with moments; the others go into quarantine, or all must have them where there is none."""
-        wanted = [self._wanted(record) for record in rows.to_dict("records")] if self.directory else None
-        wanted = [[self._named(key)] for key in image_keys(rows)] if wanted is None else wanted
+        if self.directory:
+            wanted = [self._wanted(record) for record in rows.to_dict("records")]
+        else:
+            wanted = [[self._named(key)] for key in image_keys(rows)]
         every = [key for keys in wanted for key in keys]
         if self.quarantine is None:
             store.check_holds(every)

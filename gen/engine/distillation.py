@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from gen.data.dataset import collate, make_dataset, make_loader
-from gen.data.moments import fingerprint
+from gen.data.dataset import collate, make_dataset
 from gen.engine.ema import EMA
-from gen.engine.learner import Learner
+from gen.engine.learner import DatasetLearner
 from gen.engine.loop import to_device
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, student_of
@@ -44,7 +42,7 @@ class DistillationJob(Strict):
     train: TrainConfig
 
 
-class DistillationLearner(Learner):
+class DistillationLearner(DatasetLearner):
     """Codec, task and teacher (frozen), a student (trained) and its average, which gives the target."""
 
     def __init__(self, job: DistillationJob) -> None:
@@ -81,15 +79,6 @@ class DistillationLearner(Learner):
     def stepped(self) -> None:
         """Move the target towards the student."""
         self.target.update_parameters(self.trained["denoiser"])
-
-    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
-        """Endless training batches of one rank."""
-        train = self.job.train
-        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
-
-    def data_fingerprint(self) -> str:
-        """Of the names of the training images, in their order."""
-        return fingerprint(self.dataset.keys)
 
     @torch.no_grad()
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
+
+from gen.data.dataset import CXRDataset, make_loader
+from gen.data.moments import fingerprint
+from gen.schema import DataConfig, TrainConfig
 
 
 class Learner(nn.Module):
@@ -35,3 +40,29 @@ class Learner(nn.Module):
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """Write the averaged modules as a folder that people can load."""
         raise NotImplementedError
+
+
+class DatasetJob(Protocol):
+    """A job that trains on the images of an index."""
+
+    @property
+    def data(self) -> DataConfig: ...
+
+    @property
+    def train(self) -> TrainConfig: ...
+
+
+class DatasetLearner(Learner):
+    """A learner on the images of an index, as its job's `data` and `train` say."""
+
+    job: DatasetJob
+    dataset: CXRDataset
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
+        """Endless training batches of one rank."""
+        train = self.job.train
+        return iter(make_loader(self.dataset, train.batch_size, train.seed, rank, world, start, self.job.data.workers))
+
+    def data_fingerprint(self) -> str:
+        """Of the names of the training images, in their order."""
+        return fingerprint(self.dataset.keys)
