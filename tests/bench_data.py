@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydicom
 import torch
-from bench import Row, interleaved, report
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import resize
 
+from bench import Row, interleaved, report
 from gen.data.building import build_index
 from gen.data.dataset import CXRDataset, StepBatches, collate, load_rows
 from gen.data.dicom_pixels import FASTEST

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from bench import PROMPT, RECIPE, Row, interleaved, report
 from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from bench import PROMPT, RECIPE, Row, interleaved, report
 from gen.config import load_config
 from gen.data.dataset import CXRDataset, make_loader
 from gen.data.moments import MomentsStore, image_keys

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gen import seeds
 from gen.config import load_job
-from gen.data.augment import augment
+from gen.data.augment import VERSION, augment, content_box
 from gen.data.dataset import CXRDataset
 from gen.data.index import read_index
 from gen.data.linked import Needs
@@ -32,13 +32,18 @@ def open_store(job: EncodeJob, codec: LatentCodec, datasets: list[CXRDataset]) -
     side = job.data.resolution // codec.downsample_factor
     shape = (job.variants, 2 * codec.config.latent_channels, side, side)
     keys = [key for dataset in datasets for key in dataset.keys]
-    mark = fingerprint(weights_hash(job.codec), keys, shape, job.seed)
+    changes = [VERSION] if job.variants > 1 else []
+    mark = fingerprint(weights_hash(job.codec), keys, shape, job.seed, *changes)
     return MomentsStore.create(job.out, keys, shape, mark, codec.signature().tolist())
 
 
-def variants(image: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
-    """The plain image and its augmented versions. Shapes: [1, H, W] -> [K, 1, H, W]."""
-    changed = [augment(image, seeds.generator(job.seed, row, number)) for number in range(1, job.variants)]
+def variants(image: torch.Tensor, first: torch.Tensor, row: int, job: EncodeJob) -> torch.Tensor:
+    """The plain image and its augmented versions, within the frame of the row's first image.
+
+    Shapes: [1, H, W] -> [K, 1, H, W].
+    """
+    frame = content_box(first)
+    changed = [augment(image, seeds.generator(job.seed, row, number), frame) for number in range(1, job.variants)]
     return torch.stack([image, *changed])
 
 
@@ -56,7 +61,9 @@ def encode_images(
     for place in tqdm(places, desc="encode", unit="image", disable=not processes().is_main_process):
         dataset, row = datasets[place // count], place % count
         try:
-            images = variants(dataset.image(row), row, job).to(codec.device)
+            image = dataset.image(row)
+            first = image if dataset is datasets[0] or job.variants == 1 else datasets[0].image(row)
+            images = variants(image, first, row, job).to(codec.device)
         except UserError as error:
             quarantine.add(store.meta["keys"][place], str(error))
             bad += 1

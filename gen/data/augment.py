@@ -8,33 +8,58 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine
 
+VERSION = 2  # of `augment`; moments made by another are encoded anew
 MAX_ROTATION = 4.0  # degrees
 MAX_SHIFT = 0.03  # share of the side
 MAX_SCALE = 0.05
 MAX_LOG_GAMMA = 0.15
+BLACK = -0.98  # up to here a frame is black, in -1..1
 MAX_DETAIL = 0.3  # share by which the finest detail is strengthened or weakened (batches only)
 
 
-def augment(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate, shift, scale and change the contrast curve a little. Shapes: [1, H, W] in [-1, 1] -> the same."""
+def augment(image: Tensor, generator: torch.Generator, content: tuple[slice, slice] | None = None) -> Tensor:
+    """Rotate, shift, scale and change the contrast curve of what lies within the black frame, a little.
+
+    The frame stays where it is and what moves in from the edge is mirrored there, so that no slanted black edge tells of
+    the change: a model trained on those draws them. `content` is the `content_box` of another image of the same pair.
+    Shapes: [1, H, W] in [-1, 1] -> the same.
+    """
     angle, dx, dy, zoom, gamma = (2 * torch.rand(5, generator=generator) - 1).tolist()
+    rows, columns = content_box(image) if content is None else content
+    inner = (image[:, rows, columns] + 1) / 2
+    height, width = inner.shape[-2:]
+    if min(height, width) < 2:
+        return image
     side = image.shape[-1]
-    # as brightness, whose zero is black: torchvision blends any other fill into a grey line along the new edge
-    brightness = affine(
-        (image + 1) / 2,
+    margin = [min(side // 8, width - 1), min(side // 8, height - 1)]
+    moved = affine(
+        F.pad(inner, [margin[0], margin[0], margin[1], margin[1]], mode="reflect"),
         angle=MAX_ROTATION * angle,
         translate=[MAX_SHIFT * side * dx, MAX_SHIFT * side * dy],
         scale=1 + MAX_SCALE * zoom,
         shear=[0.0, 0.0],
         interpolation=InterpolationMode.BILINEAR,
-    )
-    return 2 * brightness.clamp(0, 1) ** (2.718281828 ** (MAX_LOG_GAMMA * gamma)) - 1
+    )[:, margin[1] : margin[1] + height, margin[0] : margin[0] + width]
+    output = image.clone()
+    output[:, rows, columns] = 2 * moved.clamp(0, 1) ** (2.718281828 ** (MAX_LOG_GAMMA * gamma)) - 1
+    return output
+
+
+def content_box(image: Tensor) -> tuple[slice, slice]:
+    """Rows and columns within the black frame that padding or a collimator left. Shapes: [1, H, W] in [-1, 1]."""
+    bright = image[0] > BLACK
+    return _extent(bright.any(1)), _extent(bright.any(0))
+
+
+def _extent(used: Tensor) -> slice:
+    places = used.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def augment_batch(
     images: Tensor, strength: float = 1.0, masks: Tensor | None = None, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """`augment` for a whole batch on its device, `strength` times as far; masks move with their images.
+    """The same changes to a whole batch on its device, `strength` times as far; masks move with their images.
 
     Without a generator the global one is used, which the training loop seeds a step. New edges are black.
     Shapes: images [B, 1, H, W] in [-1, 1], masks [B, S, H, W] in 0..1 -> the same.

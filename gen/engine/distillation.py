@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from gen.data.dataset import collate, make_dataset
@@ -36,10 +36,17 @@ class DistillationJob(Strict):
     run: Path = Field(description="folder of states, export and metrics")
     data: DataConfig
     teacher: Path = Field(description="pipeline folder of any task; its codec and its task go into the student")
+    guide: Path | None = Field(None, description="a less trained pipeline folder of the teacher's kind, to move away from")
     consistency: ConsistencyConfig
     lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters, merged at export [lora]")
     steps: int = Field(4, gt=0, description="sampling steps that the exported student takes unless told otherwise")
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _guided(self) -> DistillationJob:
+        if (self.guide is None) != (self.consistency.guide_scale == 0):
+            raise ValueError("guide: goes with consistency.guide_scale > 0; set both or neither")
+        return self
 
 
 class DistillationLearner(DatasetLearner):
@@ -66,7 +73,10 @@ class DistillationLearner(DatasetLearner):
             with_adapters(student, job.lora_rank)
         self.trained = nn.ModuleDict({"denoiser": student})
         self.target = EMA(student, job.consistency.target_decay).requires_grad_(False)
-        self.objective = ConsistencyObjective(job.consistency, source.scheduler, self.teacher, self.target.module)
+        self.guide = None if job.guide is None else load_guide(job.guide, source)
+        self.objective = ConsistencyObjective(
+            job.consistency, source.scheduler, self.teacher, self.target.module, self.guide
+        )
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Loss of a batch of moments, or of pixels where no moments are cached."""
@@ -110,6 +120,22 @@ class DistillationLearner(DatasetLearner):
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """A pipeline folder."""
         self.pipeline(trained).save_pretrained(folder)
+
+
+def load_guide(folder: Path, source: CXRPipeline) -> Denoiser:
+    """The denoiser of a less trained model that reads the teacher's latents and conditions.
+
+    Errors: UserError where it reads others.
+    """
+    guide = CXRPipeline.from_pretrained(folder)
+    alike = guide.vae.signature().tolist() == source.vae.signature().tolist() and guide.config.task == source.config.task
+    if not alike or _widths(guide) != _widths(source):
+        raise UserError(f"guide={folder}: has not the teacher's codec, task and prompt width; take an earlier export of it")
+    return Denoiser(guide.unet).requires_grad_(False).eval()
+
+
+def _widths(pipeline: CXRPipeline) -> tuple:
+    return tuple(pipeline.unet.config.get(name) for name in ("in_channels", "cross_attention_dim", "caption_channels"))
 
 
 def with_adapters(student: Denoiser, rank: int) -> None:

@@ -29,6 +29,7 @@ class ConsistencyConfig(Strict):
     teacher_steps: int = Field(1, ge=1, description="steps of the solver from one time to the next")
     segments: int = Field(1, ge=1, description="1 answers with the clean latent, more with each segment's lower edge")
     guidance: tuple[float, float] = Field(description="scales that the student learns, uniform between the two")
+    guide_scale: float = Field(0.0, ge=0, description="how far the teacher moves away from the job's less trained guide")
     guidance_channels: int = Field(gt=3, description="channels of the embedded guidance scale")
     target_decay: float = Field(ge=0, lt=1, description="decay of the averaged weights that give the target")
     huber: float = Field(0.001, gt=0, description="width below which the loss is quadratic, units of latents")
@@ -46,11 +47,18 @@ class ConsistencyObjective:
     """`objective(denoiser, z0, condition, generator) -> losses`, with the teacher and the target that it learns from.
 
     Teacher and target are denoisers as the student is; the teacher takes no guidance and is called on null and
-    condition. The times are those at which `sampler` calls the student.
+    condition, and so is the guide on the condition. The times are those at which `sampler` calls the student.
     """
 
-    def __init__(self, config: ConsistencyConfig, scheduler: SchedulerMixin, teacher: Callable, target: Callable):
-        self.config, self.teacher, self.target = config, teacher, target
+    def __init__(
+        self,
+        config: ConsistencyConfig,
+        scheduler: SchedulerMixin,
+        teacher: Callable,
+        target: Callable,
+        guide: Callable | None = None,
+    ) -> None:
+        self.config, self.teacher, self.target, self.guide = config, teacher, target, guide
         self.sampler = build_sampler(config, scheduler)
         self.hop = self.sampler.config.num_train_timesteps // config.grid
         self.bars = torch.cat([torch.ones(1), self.sampler.alphas_cumprod])  # by time + 1
@@ -103,7 +111,8 @@ class ConsistencyObjective:
         return z
 
     def _teacher_clean(self, z: Tensor, t: Tensor, condition: Any, scale: Tensor) -> Tensor:
-        return self._both(guided(self.teacher, z, t, condition, scale), z, t)[0]
+        output = guided(self.teacher, z, t, condition, scale, self.guide, self.config.guide_scale)
+        return self._both(output, z, t)[0]
 
     def _moved(self, z: Tensor, clean: Tensor, now: Tensor, then: Tensor) -> Tensor:
         """The latent at another time on the line of a clean latent and the noise that goes with it."""
@@ -125,12 +134,28 @@ class ConsistencyObjective:
         return schedule.alpha_sigma(self.bars, t + 1)
 
 
-def guided(denoiser: Callable, z: Tensor, t: Tensor, condition: Any, scale: Tensor) -> Tensor:
-    """Classifier-free guidance, a scale a sample; at 1 throughout, the conditional model alone. Shapes: scale [B]."""
+def guided(
+    denoiser: Callable,
+    z: Tensor,
+    t: Tensor,
+    condition: Any,
+    scale: Tensor,
+    guide: Callable | None = None,
+    guide_scale: float = 0.0,
+) -> Tensor:
+    """Classifier-free guidance, a scale a sample, and autoguidance; at scale 1 throughout the null is not asked.
+
+    Autoguidance (Karras et al., arXiv 2406.02507) moves the output away from what a less trained model of the same
+    kind answers: both err alike, the guide more so. Shapes: scale [B].
+    """
     if bool((scale == 1).all()):
-        return denoiser(z, t, condition).float()
-    null, given = denoiser(torch.cat([z, z]), torch.cat([t, t]), condition.cat_null()).float().chunk(2)
-    return null + scale[:, None, None, None] * (given - null)
+        given = output = denoiser(z, t, condition).float()
+    else:
+        null, given = denoiser(torch.cat([z, z]), torch.cat([t, t]), condition.cat_null()).float().chunk(2)
+        output = null + scale[:, None, None, None] * (given - null)
+    if guide is None or not guide_scale:
+        return output
+    return output + guide_scale * (given - guide(z, t, condition).float())
 
 
 def boundary_scalings(t: Tensor, scaling: float) -> tuple[Tensor, Tensor]:

@@ -43,10 +43,11 @@ def test_geometry_reaches_its_limits_and_not_beyond(monkeypatch):
     image = blob(20, 14)
     for name in ("MAX_ROTATION", "MAX_SHIFT", "MAX_SCALE", "MAX_LOG_GAMMA"):
         monkeypatch.setattr(module, name, 0.0)
-    torch.testing.assert_close(augment(image, generator(0)), image, atol=1e-5, rtol=0)
+    whole = slice(0, 64), slice(0, 64)
+    torch.testing.assert_close(augment(image, generator(0), whole), image, atol=1e-5, rtol=0)
     draws = 2 * torch.rand(5, generator=generator(3)) - 1
     monkeypatch.setattr(module, "MAX_SHIFT", 0.1)
-    row, column = centre(augment(image, generator(3)))
+    row, column = centre(augment(image, generator(3), whole))
     assert column - 14 == pytest.approx(6.4 * draws[1].item(), abs=0.6)
     assert row - 20 == pytest.approx(6.4 * draws[2].item(), abs=0.6)
 
@@ -61,9 +62,27 @@ def test_contrast_keeps_black_white_and_order(monkeypatch):
     assert output[0] == -1 and output[-1] == 1 and (output.diff() > 0).all()
 
 
-def test_new_edges_are_black():
-    outputs = torch.stack([augment(torch.ones(1, 32, 32), generator(seed)) for seed in range(10)])
-    assert outputs.min() == -1 and outputs[..., 8:24, 8:24].min() > 0.999
+def test_no_black_edge_comes_in():
+    image = torch.rand(1, 64, 64, generator=generator(9)) * 0.2 + 0.7
+    outputs = torch.stack([augment(image, generator(seed)) for seed in range(10)])
+    assert outputs.min() > 0.6
+
+
+def test_a_black_frame_stays_where_it_is_and_what_is_in_it_moves():
+    image = -torch.ones(1, 64, 64)
+    image[:, 10:54] = torch.rand(1, 44, 64, generator=generator(9)) * 0.2 + 0.7
+    outputs = torch.stack([augment(image, generator(seed)) for seed in range(10)])
+    assert (outputs[:, :, :10] == -1).all() and (outputs[:, :, 54:] == -1).all()
+    assert outputs[:, :, 10:54].min() > 0.6 and not torch.equal(outputs[0], outputs[1])
+    rows, columns = module.content_box(image)
+    assert (rows, columns) == (slice(10, 54), slice(0, 64))
+
+
+def test_a_pair_moves_within_the_frame_of_its_first_image():
+    first, second = -torch.ones(1, 32, 32), torch.full((1, 32, 32), 0.5)
+    first[:, 8:] = 0.5
+    moved = augment(second, generator(1), module.content_box(first))
+    assert (moved[:, :8] == 0.5).all()  # outside the first image's frame
 
 
 def test_black_stays_black_to_the_edge():
