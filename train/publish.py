@@ -64,7 +64,7 @@ def history(export: Path) -> list[dict]:
         published = export / "figures.json"
         return json.loads(published.read_text())["runs"] if published.is_file() else []
     config = yaml.safe_load((export / "config.yaml").read_text())
-    names = ("teacher", "initialise_from", "codec")
+    names = ("guide", "teacher", "initialise_from", "codec")
     before = (*(config.get(name) for name in names), (config.get("text") or {}).get("model"))
     runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]
     summary = json.loads((export / "run.json").read_text())

@@ -17,28 +17,38 @@ from gen.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "gen" / "weights" / "text_256"
-SHARES = {"vae": 0.12, "decoder": 0.15, "words": 0.05, "text": 0.68}  # of the budget; encoding comes on top
+SHARES = {
+    "vae": 0.12,
+    "decoder": 0.12,
+    "words": 0.05,
+    "guide": 0.25,
+    "text": 0.46,
+}  # of the budget; encoding comes on top
 UNBOUNDED = "train.steps=10000000"
 
 
 def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """Codec, moments, words, text model: the command lines in their order, as arguments to Python."""
+    """Codec, moments, words, text model: the command lines in their order, as arguments to Python.
+
+    The text model stops once on its way, for the guide of its few-step student.
+    """
     data = f"data.index={index}"
 
     def limit(part: str) -> list[str]:
         return [UNBOUNDED, f"train.minutes={minutes * SHARES[part]:g}"]
 
     codec, moments, decoder = out / "vae", out / "moments", out / "decoder"
-    words, text = out / "words", out / "text"
+    words, guide, text = out / "words", out / "guide", out / "text"
     train, configs = ROOT / "train", ROOT / "configs"
-    start = f"initialise_from={codec / 'export'}"
+    start, go_on = f"initialise_from={codec / 'export'}", f"initialise_from={guide / 'export'}"
     latents = [f"codec={codec / 'export'}", f"data.moments={moments}", f"text.model={words / 'export'}"]
     return [
         [f"{train}/vae.py", f"{configs}/vae_256.yaml", data, f"run={codec}", *limit("vae")],
         [f"{train}/vae.py", f"{configs}/vae_256_decoder.yaml", data, f"run={decoder}", start, *limit("decoder")],
         [f"{train}/encode.py", f"{configs}/encode_256.yaml", data, f"codec={codec / 'export'}", f"out={moments}"],
         [f"{train}/text.py", f"{configs}/text_encoder.yaml", f"run={words}", *limit("words")],
-        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", *latents, *limit("text")],
+        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={guide}", *latents, *limit("guide")],
+        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", go_on, *latents, *limit("text")],
         [
             f"{train}/publish.py",
             f"{text / 'export'}",
@@ -50,11 +60,13 @@ def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """The few-step student of the text model."""
+    """The few-step student of the text model, with that model's earlier self as guide where it was retrained here."""
     teacher, (encoding, moments) = _text_model(out), _moments(index, out)
+    early = out / "guide" / "export"
+    guide = [f"guide={early}"] if teacher != SHIPPED else ["guide=null", "consistency.guide_scale=0"]
     return [
         *encoding,
-        [*_training("lcm.py", "lcm_256", index, moments, out / "fast", minutes), f"teacher={teacher}"],
+        [*_training("lcm.py", "lcm_256", index, moments, out / "fast", minutes), f"teacher={teacher}", *guide],
     ]
 
 

@@ -35,9 +35,7 @@ class CodecLearner(DatasetLearner):
 
     def _codec(self) -> LatentCodec:
         if self.job.initialise_from is not None:
-            codec = load_codec(self.job.initialise_from)
-            if codec.config.unfold != self.job.codec.unfold:
-                codec = codec.unfolded(self.job.codec.unfold, self._images(self.dataset, WHITENING_IMAGES))
+            codec = self._as_asked(load_codec(self.job.initialise_from))
         else:
             codec = LatentCodec(**self.job.codec.model_dump())
             if self.job.codec.linear_skip:
@@ -46,6 +44,17 @@ class CodecLearner(DatasetLearner):
             codec.requires_grad_(False)
             for part in codec.decoder_parts():
                 part.requires_grad_(True)
+        return codec
+
+    def _as_asked(self, codec: LatentCodec) -> LatentCodec:
+        """A trained codec with its latents shown as this job's are, and with this job's decoder."""
+        asked = self.job.codec
+        if codec.config.unfold != asked.unfold:
+            codec = codec.unfolded(asked.unfold, self._images(self.dataset, WHITENING_IMAGES))
+        light = asked.decoder_channels, asked.decoder_layers
+        if light != tuple(_tuple(codec.config.get(name)) for name in ("decoder_channels", "decoder_layers")):
+            images = self._images(self.dataset, PRINCIPAL_COMPONENT_IMAGES)
+            codec = codec.redecoded(*light, asked.decoder_patch, images)
         return codec
 
     @staticmethod
@@ -83,6 +92,10 @@ class CodecLearner(DatasetLearner):
             if codec.config.unfold > 1:
                 codec.fit_unfolding(images)
         codec.save_pretrained(folder)
+
+
+def _tuple(values: list | tuple | None) -> tuple | None:
+    return None if values is None else tuple(values)
 
 
 def random_crops(images: Tensor, side: int) -> Tensor:

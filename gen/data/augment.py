@@ -20,8 +20,8 @@ MAX_DETAIL = 0.3  # share by which the finest detail is strengthened or weakened
 def augment(image: Tensor, generator: torch.Generator, content: tuple[slice, slice] | None = None) -> Tensor:
     """Rotate, shift, scale and change the contrast curve of what lies within the black frame, a little.
 
-    The frame stays where it is and what moves in from the edge is mirrored there, so that no slanted black edge tells of
-    the change: a model trained on those draws them. `content` is the `content_box` of another image of the same pair.
+    The frame stays where it is and what moves in from the edge is mirrored there, so that no slanted black edge tells
+    of the change: a model trained on those draws them. `content` is the `content_box` of the other image of a pair.
     Shapes: [1, H, W] in [-1, 1] -> the same.
     """
     angle, dx, dy, zoom, gamma = (2 * torch.rand(5, generator=generator) - 1).tolist()

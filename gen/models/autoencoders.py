@@ -3,6 +3,31 @@
 from __future__ import annotations
 
 from diffusers import AutoencoderDC, AutoencoderKL, VQModel
+from diffusers.models.autoencoders.autoencoder_dc import Decoder
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class LightDecoder(Decoder):
+    """A deep-compression decoder that stops at a coarser grid and sets patch x patch pixels at each of its positions.
+
+    Most of a decoder's time goes into its finest levels, which hold a few channels for very many positions.
+    """
+
+    def __init__(self, latent_channels: int, widths: tuple[int, ...], layers: tuple[int, ...], patch: int) -> None:
+        super().__init__(
+            in_channels=patch**2,
+            latent_channels=2 * latent_channels,
+            block_out_channels=tuple(widths),
+            layers_per_block=tuple(layers),
+            qkv_multiscales=((),) * len(widths),
+            in_shortcut=False,
+        )
+        self.patch = patch
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Shapes: [B, 2C, h, w] -> [B, 1, H, W]."""
+        return F.pixel_shuffle(super().forward(hidden_states), self.patch)
 
 
 def _build_dc(image_channels: int, latent_channels: int, widths: tuple, layers: tuple, _: int) -> AutoencoderDC:

@@ -15,7 +15,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gen.models.autoencoders import BUILDERS
+from gen.models.autoencoders import BUILDERS, LightDecoder
 from gen.models.linear_code import lapped_synthesis, principal_components, unfolding, whitening
 
 LOG_VARIANCE_RANGE = (-30.0, 10.0)
@@ -32,7 +32,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
     of the training images, so that the network only learns what a linear code leaves over. `wrapped` is the diffusers
     config of an AutoencoderKL that was made elsewhere. `unfold` u shows every latent to the denoiser as u x u positions
     of C / u^2 channels, by an orthogonal map that puts detail where it lies (`gen.models.linear_code.unfolding`): the
-    code stays the same, and so does the noise, but edges run on from one position to the next.
+    code stays the same, and so does the noise, but edges run on from one position to the next. `decoder_channels`,
+    `decoder_layers` and `decoder_patch` give a `dc` codec a lighter decoder than its encoder mirrored (`redecoded`).
     """
 
     _supports_gradient_checkpointing = True
@@ -51,6 +52,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
         num_vq_embeddings: int = 256,
         wrapped: dict | None = None,
         unfold: int = 1,
+        decoder_channels: tuple[int, ...] | None = None,
+        decoder_layers: tuple[int, ...] | None = None,
+        decoder_patch: int = 1,
     ) -> None:
         super().__init__()
         self.autoencoder = (
@@ -61,6 +65,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
             )
         )
         self.downsample_factor = patch * 2 ** (len(block_out_channels) - 1)
+        if decoder_channels is not None and decoder_layers is not None:
+            self.autoencoder.decoder = LightDecoder(latent_channels, decoder_channels, decoder_layers, decoder_patch)
         if kind == "dc":
             self.expand_latent = nn.Conv2d(latent_channels, 2 * latent_channels, 1)
         if linear_skip:
@@ -80,6 +86,21 @@ class LatentCodec(ModelMixin, ConfigMixin):
         codec.load_state_dict(codec.state_dict() | own)
         if unfold > 1:
             codec.fit_unfolding(images.to(self.device))
+        return codec
+
+    def redecoded(self, channels: tuple[int, ...], layers: tuple[int, ...], patch: int, images: Tensor) -> LatentCodec:
+        """The same encoder and latents with a new light decoder, which starts as the best linear one for these images.
+
+        Shapes: images [N, 1, H, W] in [-1, 1].
+        """
+        fields = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        light = {"decoder_channels": channels, "decoder_layers": layers, "decoder_patch": patch}
+        codec = LatentCodec(**fields | light).to(self.device)
+        kept = {name: v for name, v in self.state_dict().items() if not name.startswith("autoencoder.decoder.")}
+        codec.load_state_dict(codec.state_dict() | kept)
+        with torch.no_grad():
+            means = torch.cat([codec.moments(part).chunk(2, dim=1)[0] for part in images.to(self.device).split(8)])
+            codec.fit_synthesis(means, images.to(self.device))
         return codec
 
     @classmethod
@@ -212,17 +233,24 @@ class LatentCodec(ModelMixin, ConfigMixin):
         grey, basis = images.mean(), principal_components(images, f, channels)
         self.analysis.weight.copy_(basis.view(channels, 1, f, f))
         self.analysis.bias.copy_(-basis.sum(1) * grey)
-        self.synthesis.weight.copy_(lapped_synthesis(self.analysis(images), images - grey, f))
-        self.synthesis.bias.fill_(grey)
-        for output in (self.autoencoder.encoder.conv_out, self.autoencoder.decoder.conv_out):
-            conv = output if isinstance(output, nn.Conv2d) else output.conv
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        self.fit_synthesis(self.analysis(images), images)
+        _zero_output(self.autoencoder.encoder.conv_out)
         log_variance = self.autoencoder.encoder.conv_out.get_parameter("bias")[channels:]
         log_variance.fill_(-6.0)  # a narrow posterior to begin with
         if self.config.kind == "kl":  # its 1 x 1 layer would mix that into the mean
             nn.init.dirac_(self.autoencoder.quant_conv.weight)
             nn.init.zeros_(self.autoencoder.quant_conv.bias)
+
+    @torch.no_grad()
+    def fit_synthesis(self, means: Tensor, images: Tensor) -> None:
+        """Set the linear way back to the best one, and the decoder's trunk to zero output.
+
+        Shapes: means [N, C, h, w] of images [N, 1, H, W] in [-1, 1].
+        """
+        grey = images.mean()
+        self.synthesis.weight.copy_(lapped_synthesis(means, images - grey, self.downsample_factor))
+        self.synthesis.bias.fill_(grey)
+        _zero_output(self.autoencoder.decoder.conv_out)
 
     @torch.no_grad()
     def fit_unfolding(self, images: Tensor) -> None:
@@ -233,3 +261,9 @@ class LatentCodec(ModelMixin, ConfigMixin):
 
     def _per_channel(self, values: Tensor) -> Tensor:
         return values.to(self.dtype)[None, :, None, None]
+
+
+def _zero_output(layer: nn.Module) -> None:
+    conv = layer if isinstance(layer, nn.Conv2d) else layer.get_submodule("conv")
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)

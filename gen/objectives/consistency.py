@@ -29,7 +29,7 @@ class ConsistencyConfig(Strict):
     teacher_steps: int = Field(1, ge=1, description="steps of the solver from one time to the next")
     segments: int = Field(1, ge=1, description="1 answers with the clean latent, more with each segment's lower edge")
     guidance: tuple[float, float] = Field(description="scales that the student learns, uniform between the two")
-    guide_scale: float = Field(0.0, ge=0, description="how far the teacher moves away from the job's less trained guide")
+    guide_scale: float = Field(0.0, ge=0, description="how far the teacher moves away from the job's guide")
     guidance_channels: int = Field(gt=3, description="channels of the embedded guidance scale")
     target_decay: float = Field(ge=0, lt=1, description="decay of the averaged weights that give the target")
     huber: float = Field(0.001, gt=0, description="width below which the loss is quadratic, units of latents")

@@ -5,6 +5,7 @@ Numbers that define a result (learning rate, schedule, resolution) have no hidde
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,27 @@ class CodecConfig(Strict):
     whitening_power: float = Field(1.0, ge=0, le=1, description="0 one scale for all channels, 1 unit variance in each")
     num_vq_embeddings: int = Field(256, description="codebook size (vq)")
     unfold: int = Field(1, ge=1, description="positions a side as which the denoiser sees each latent")
+
+    decoder_channels: tuple[int, ...] | None = Field(None, description="widths of a lighter decoder (dc), finest first")
+    decoder_layers: tuple[int, ...] | None = Field(None, description="its residual blocks a level")
+    decoder_patch: int = Field(1, description="pixels a side that its last layer sets at once")
+
+    @model_validator(mode="after")
+    def _decodes_whole(self) -> CodecConfig:
+        channels, layers = self.decoder_channels, self.decoder_layers
+        if (channels is None) != (layers is None):
+            raise ValueError("decoder_channels, decoder_layers: set both or neither")
+        if channels is None or layers is None:
+            return self
+        grows = self.decoder_patch * 2 ** (len(channels) - 1)
+        shrinks = self.patch * 2 ** (len(self.block_out_channels) - 1)
+        if self.kind != "dc" or len(channels) != len(layers) or grows != shrinks:
+            raise ValueError(
+                f"decoder_channels: a decoder of kind dc with as many layers must enlarge {shrinks} times, not {grows}"
+            )
+        if any(4 * fine % coarse for fine, coarse in pairwise(channels)):
+            raise ValueError("decoder_channels: a level's width must divide four times that of the next finer one")
+        return self
 
     @model_validator(mode="after")
     def _unfoldable(self) -> CodecConfig:

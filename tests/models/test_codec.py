@@ -145,6 +145,41 @@ def test_unfolding_shows_the_same_code_in_another_way(kind):
     torch.testing.assert_close(back.sample(back.moments(image)), whole)
 
 
+def light(**changes):
+    return codec("dc", decoder_channels=(8, 16), decoder_layers=(1, 1), decoder_patch=2, **changes)
+
+
+def test_a_light_decoder_sets_several_pixels_a_position():
+    model = light(linear_skip=True).train()
+    output = model.decode(torch.randn(2, 4, 8, 8))
+    output.square().mean().backward()
+    assert output.shape == (2, 1, 32, 32)
+    used = {name for name, p in model.named_parameters() if p.grad is not None}
+    parts = {id(p) for part in model.decoder_parts() for p in part.parameters()}
+    assert {name for name, p in model.named_parameters() if id(p) in parts} == used
+
+
+@torch.no_grad()
+def test_a_light_decoder_goes_by_tiles_as_others_do():
+    model = light()
+    whole = model.decode(z := torch.randn(1, 4, 48, 48))
+    model.autoencoder.enable_tiling(64, 64, 48, 48)
+    tiled = model.decode(z)
+    assert tiled.shape == whole.shape and (tiled - whole)[..., :40, :40].abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_a_new_decoder_keeps_the_latents_and_starts_as_the_best_linear_one():
+    model, image = codec("dc", linear_skip=True, unfold=2), images(16)
+    model.fit_linear_skip(image)
+    model.fit_whitening(model.moments(image)[:, :4])
+    model.fit_unfolding(image)
+    lighter = model.redecoded((8, 16), (1, 1), 2, image)
+    assert lighter.config.decoder_patch == 2
+    assert torch.equal(lighter.sample(lighter.moments(image)), model.sample(model.moments(image)))
+    torch.testing.assert_close(lighter.reconstruct(image), model.reconstruct(image), rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["dc", "kl"])
 def test_linear_path_starts_at_the_principal_components(kind):

@@ -207,6 +207,35 @@ def test_guided_is_null_plus_scale_times_the_difference():
     assert given.flatten().tolist() == [3.0, 0.5]
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_autoguidance_moves_away_from_the_guide(scale):
+    """With a null of 1, a condition of 5 and a guide that answers 4: null + scale (given - null) + 1.5 (5 - 4)."""
+
+    def denoiser(z, t, condition):
+        answers = {4: [5.0] * 4, 8: [1.0] * 4 + [5.0] * 4}[len(z)]
+        return torch.tensor(answers)[:, None, None, None].expand_as(z)
+
+    z, t, scales = torch.zeros(4, 1, 2, 2), torch.zeros(4), torch.full((4,), scale)
+    output = guided(denoiser, z, t, Nothing(), scales, lambda z, t, condition: torch.full_like(z, 4.0), 1.5)
+    torch.testing.assert_close(output, torch.full_like(z, 1 + 4 * scale + 1.5))
+
+
+def test_the_guide_is_asked_at_the_teachers_times_and_changes_where_a_hop_arrives():
+    made = objective(config(guide_scale=2.0))
+    made.teacher, asked = answering(made, posterior_mean), []
+
+    def guide(z, t, condition):
+        asked.append(t)
+        return made.teacher(z, t, condition) + 0.1
+
+    z, t = torch.randn(4, 1, 2, 2).double(), torch.tensor([999, 749, 499, 249])
+    scales = torch.ones(4).double()
+    plain = made._teacher_hop(z, t, Nothing(), scales)
+    made.guide = guide
+    moved = made._teacher_hop(z, t, Nothing(), scales)
+    assert torch.equal(asked[0], t) and not torch.allclose(moved, plain)
+
+
 def test_no_gradient_goes_through_teacher_or_target():
     weight = torch.ones((), requires_grad=True)
     other = torch.ones((), requires_grad=True)

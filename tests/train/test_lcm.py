@@ -129,9 +129,27 @@ def test_adapters_leave_the_teacher_and_are_merged_at_export(recipe, tiny_pipeli
     CXRPipeline.from_pretrained(run / "export")("PA view.", progress=False)
 
 
+def test_a_guide_changes_what_is_learned_and_must_be_of_the_teachers_kind(recipe, tiny_pipeline_dir, tmp_path, capsys):
+    guide = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    with torch.no_grad():
+        guide.unet.conv_out.weight.mul_(0.5)
+    guide.save_pretrained(tmp_path / "guide")
+    few = ["train.steps=2", "train.checkpoint_every=2"]
+    main(recipe, f"run={tmp_path}/plain", *few)
+    main(recipe, f"run={tmp_path}/guided", *few, f"guide={tmp_path}/guide", "consistency.guide_scale=2.0")
+    plain, guided = (unet_weights(tmp_path / run / "export") for run in ("plain", "guided"))
+    assert any(not torch.equal(plain[name], guided[name]) for name in plain)
+    guide.vae.latent_shift.add_(1.0)
+    guide.save_pretrained(tmp_path / "other")
+    with pytest.raises(SystemExit) as end:
+        main(recipe, f"run={tmp_path}/run", f"guide={tmp_path}/other", "consistency.guide_scale=2.0")
+    assert end.value.code == 2 and "reads other latents" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["consistency.guide_scale=1.0"], "set both or neither"),
         (["data.resolution=64"], "data.resolution=64: the teacher draws 32 px"),
         (["consistency.grid=7"], "consistency.grid=7: must divide the teacher's 1000 time steps"),
         (["consistency.segments=3"], "must divide grid=4"),

@@ -54,6 +54,6 @@ def test_retrains_everything_and_prints_figures(index, tmp_path):
     card = (model / "README.md").read_text()
     assert "; 15 radiographs:" in card and not re.search(r"\{[A-Z_]+\}", card)
     runs = [run["run"] for run in json.loads((model / "figures.json").read_text())["runs"]]
-    assert runs == ["vae", "decoder", "words", "text"] and all(f"| {run} | " in card for run in runs)
+    assert runs == ["vae", "decoder", "words", "guide", "text"] and all(f"| {run} | " in card for run in runs)
     assert (model / "model_index.json").is_file() and (model / "README.md").is_file()
     assert {path.suffix for path in model.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".md", ".txt"}
