@@ -67,6 +67,7 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     return [
         *encoding,
         [*_training("lcm.py", "lcm_256", index, moments, out / "fast", minutes), f"teacher={teacher}", *guide],
+        [f"{ROOT}/train/publish.py", f"{out / 'fast' / 'export'}", f"{out / 'fast_model'}", f"--index={index}"],
     ]
 
 
@@ -117,7 +118,14 @@ MODELS = {
     "temporal": temporal_jobs,
     "bone": bone_jobs,
 }
-FOLDERS = {"fast": "text_256_fast", "views": "view_256", "temporal": "temporal_256", "bone": "bone_256"}
+PUBLISHED = {"text": "model", "fast": "fast_model"}  # models whose pictures are measured
+FOLDERS = {
+    "text": "text_256",
+    "fast": "text_256_fast",
+    "views": "view_256",
+    "temporal": "temporal_256",
+    "bone": "bone_256",
+}
 WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares of the budget among those asked for
 
 
@@ -195,13 +203,16 @@ def run_all(jobs: list[list[str]]) -> None:
 
 def figures_of(name: str, out: Path) -> str:
     """What was reached beside what is shipped."""
-    if name == "text":
-        new = json.loads((out / "model" / "figures.json").read_text())
-        return table(new, json.loads((SHIPPED / "figures.json").read_text()) if SHIPPED.is_dir() else {})
+    if name in PUBLISHED:
+        return table(_figures(out / PUBLISHED[name]), _figures(SHIPPED.with_name(FOLDERS[name])))
     new = json.loads((out / name / "export" / "run.json").read_text())["figures"]
-    shipped = SHIPPED.with_name(FOLDERS[name]) / "figures.json"
-    runs = json.loads(shipped.read_text()).get("runs", []) if shipped.is_file() else []
+    runs = _figures(SHIPPED.with_name(FOLDERS[name])).get("runs", [])
     return table({name: new}, {name: runs[-1]["figures"] if runs else {}})
+
+
+def _figures(model: Path) -> dict:
+    path = model / "figures.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 if __name__ == "__main__":

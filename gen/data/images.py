@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,40 @@ def read_image(path: str | Path, for_size: int | None = None) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             if for_size is None or image.mode != "L" or "transparency" in image.info:
                 return brightness(image)
+            if image.format == "PNG" and (pixels := _fast_png(data)) is not None and pixels.shape == image.size[::-1]:
+                return pixels
             image.draft("L", (2 * for_size, 2 * for_size))
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, *BOMBS) as error:
         reason = "no image" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{address}: cannot read this image ({reason}); export or copy the file again") from None
+
+
+def _fast_png(data: bytes) -> np.ndarray | None:
+    """Pixels of a grey 8-bit PNG by libspng, which needs four fifths of Pillow's time; None where it is not installed.
+
+    None, too, for any other PNG, and for a damaged one: Pillow says better what is wrong with it.
+    """
+    if data[24:26] != b"\x08\x00" or not _intact(data):  # bits and colour type in the header
+        return None
+    try:
+        import pyspng
+
+        pixels = pyspng.load(data)
+    except (ImportError, RuntimeError, ValueError):
+        return None
+    return pixels if pixels.ndim == 2 else None
+
+
+def _intact(data: bytes) -> bool:
+    """Whether the checksum of every chunk of a PNG is right; libspng does not look."""
+    place = 8
+    while place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        if zlib.crc32(memoryview(data)[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        place = end + 4
+    return place >= len(data)
 
 
 def pad_to_square(array: np.ndarray, fill: float = 0) -> np.ndarray:

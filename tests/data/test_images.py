@@ -40,6 +40,24 @@ def test_jpeg(tmp_path):
     np.testing.assert_allclose(image, 128 / 255, atol=0.01)
 
 
+@pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"bits": 4}])
+def test_fast_decoding_gives_pillows_pixels(tmp_path, options):
+    values = np.random.default_rng(0).integers(0, 16, (50, 30), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "grey.png", **options)
+    with Image.open(tmp_path / "grey.png") as image:
+        np.testing.assert_array_equal(read_image(tmp_path / "grey.png", for_size=20), np.asarray(image.convert("L")))
+
+
+def test_a_damaged_byte_in_the_pixels_is_no_radiograph(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (50, 30), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    data = bytearray((tmp_path / "grey.png").read_bytes())
+    data[300] ^= 1
+    (tmp_path / "grey.png").write_bytes(data)
+    with pytest.raises(UserError, match=r"grey\.png"):
+        read_image(tmp_path / "grey.png", for_size=20)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
 def test_truncated_files_are_named(tmp_path, suffix, share):
