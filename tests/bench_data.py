@@ -32,6 +32,8 @@ from gen.data.dataset import CXRDataset, StepBatches, collate, load_rows
 from gen.data.dicom_pixels import FASTEST
 from gen.data.images import prepare
 from gen.data.moments import MomentsStore, image_keys
+from gen.phantom.cohort import Plan, prepare_folder, write_patient
+from gen.phantom.study import make_study
 from gen.schema import DataConfig
 
 ROWS, IMAGES, SIDE = 1_000_000, 2000, 256
@@ -139,6 +141,33 @@ def cached_samples() -> Iterator[Row]:
         rate = sum(answer.get() for _ in workers)
     print(f"cached samples a second on two cores: {rate:,.0f}", flush=True)
     yield "cached: seconds for 20,000 samples", 20_000 / rate, 1.0
+
+
+def make_phantoms(plan: Plan, out: Path, jobs: list[tuple], start, answer) -> None:
+    """One core's share of a data set of phantoms, every file written."""
+    torch.set_num_threads(1)
+    make_study(0)  # what is made once a process
+    start.wait()
+    began = time.perf_counter()
+    for job in jobs:
+        write_patient(plan, out, *job)
+    answer.put(len(jobs) / (time.perf_counter() - began))
+
+
+def phantoms() -> Iterator[Row]:
+    """Phantoms of 256 px a second with all their files, of two processes at once; the limit is on their inverse."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(40, 1, SIDE, ("PA",), 0.0)
+        prepare_folder(plan, Path(folder))
+        jobs, context = list(plan.patients()), multiprocessing.get_context("fork")
+        start, answer = context.Barrier(2), context.Queue()
+        arguments = [(plan, Path(folder), jobs[part::2], start, answer) for part in range(2)]
+        workers = [context.Process(target=make_phantoms, args=values) for values in arguments]
+        for worker in workers:
+            worker.start()
+        rate = sum(answer.get() for _ in workers)
+    print(f"phantoms a second on two cores: {rate:.1f}", flush=True)
+    yield "phantom: seconds for 5 images", 5 / rate, 1.0
 
 
 def radiograph(size: tuple[int, int], grain: float) -> np.ndarray:
@@ -256,4 +285,4 @@ def with_torchvision(path: Path, size: int) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(report((decoding, dicom, shards, cached_samples, index_of_a_million), "bench_data.json"))
+    sys.exit(report((decoding, dicom, shards, cached_samples, phantoms, index_of_a_million), "bench_data.json"))
