@@ -42,7 +42,12 @@ def run(
     engine: Annotated[Literal["local", "ray"], typer.Option(help="this process, or tasks of a Ray cluster")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="shards for --engine ray")] = None,
 ) -> None:
-    """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one."""
+    """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one.
+
+    What a gate rejects is kept aside with the reason and drawn again with the next seed, up to --max-tries. The gate
+    duplicates compares the whole set when all of it is drawn: an image that is the same picture as one before it in the
+    plan is rejected. Whatever the split and however often it is stopped, the set is the same.
+    """
     from .engines import Assignment, carry_out, carry_out_with_ray
     from .job import Order
 
@@ -60,6 +65,8 @@ def run(
         from .rejections import told
 
         typer.echo(told(open_store(out)))
+    if "duplicates" in gating.names and not outcome.complete:
+        typer.echo("duplicates: the worker that ends last compares all images; so does this command without --shard")
     if outcome.complete:
         typer.echo(f"the set is complete: prove it with cxr-sample verify {out}")
 
@@ -74,7 +81,7 @@ def verify(
     Also says which images are the same picture, and whether that happens to different prompts.
     """
     from .plan import read_plan
-    from .resume import stored_plan
+    from .resume import gates_of, stored_plan
     from .verify import verify as prove
 
     store = open_store(out)
@@ -85,7 +92,11 @@ def verify(
     if similar:
         from .similar import find_similar
 
-        typer.echo(find_similar(store).told())
+        found = find_similar(store)
+        typer.echo(found.told())
+        if (found.duplicates or found.collapsed) and "duplicates" in gates_of(store):
+            typer.echo("NOT whole: the gate duplicates has not compared these images; run the same command again")
+            raise typer.Exit(1)
 
 
 def calibrate(
