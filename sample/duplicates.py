@@ -23,7 +23,7 @@ from gen.data.duplicates import ALIKE, BLOCK, HASH_SIDE, SAME, near_pairs, perce
 from gen.data.looks import THUMBNAIL
 
 from .packing import PACKS
-from .parts import Parts, next_run, read_manifest
+from .parts import Parts, next_run, read_manifest, rewrite
 from .row import ACCEPTED, GIVEN_UP, REJECTED, Row
 from .split import Shard
 from .store import Store
@@ -152,6 +152,26 @@ def _packed_again(store: Store, rows: Sequence[Row], images: Mapping[str, bytes]
     data = pack([(row, images[str(row["member"])]) for row in rows])
     store.write(stem + suffix, data)
     return [row | {"file": stem + suffix, "file_size": len(data)} for row in rows]
+
+
+def mend(store: Store) -> None:
+    """Forget images that were drawn again although a drawing of theirs is accepted, so that they are drawn anew.
+
+    The part of the manifest that rejected it has been lost. What lies in one packed file with them goes too.
+    """
+    table = read_manifest(store, ["file"]).sort_by([("id", "ascending"), ("try", "ascending")])
+    ids, accepted = table["id"].combine_chunks(), pc.equal(table["status"], ACCEPTED).combine_chunks()
+    torn = ids[:-1].filter(pc.and_(pc.equal(ids[1:], ids[:-1]), accepted[:-1])).unique()
+    if len(torn):
+        files = table["file"].filter(pc.and_(pc.is_in(table["id"], torn), accepted)).unique()
+        rewrite(store, lambda rows: rows.filter(pc.invert(_lies_in(rows, torn, files))))
+        for name in files.to_pylist():
+            store.delete(name)
+
+
+def _lies_in(rows: pa.Table, ids: pa.Array, files: pa.Array) -> pa.ChunkedArray:
+    """Rows of some images or files."""
+    return pc.or_(pc.is_in(rows["id"], ids), pc.is_in(rows["file"], files))
 
 
 def tidy(store: Store) -> None:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from gen.errors import UserError
 
+from . import duplicates
 from .parts import compact, next_run, read_manifest, table_bytes
 from .plan import Plan, read_plan
 from .request import Item
@@ -95,6 +96,8 @@ def prepare(store: Store, plan: Plan, settings: dict[str, str], shard: Shard, al
         for name in store.leftovers():
             store.delete(name)
         compact(store)
+        if duplicates.SETTINGS in settings["gates"]:
+            duplicates.mend(store)
     _remove_strays(store, "" if alone else f"-{shard.number}of{shard.count}-")
     return next_run(store)
 
@@ -131,12 +134,12 @@ def _described(store: Store) -> tuple[int, str, dict[str, str]]:
 
 
 def gates_of(store: Store) -> list[str]:
-    """Names of the gates that a set is drawn with.
-
-    Errors: UserError where the set has no description.
-    """
-    said = _described(store)[2].get("gates", "")
-    return [gate.split(" ", 1)[0] for gate in str(said).split("; ")]
+    """Names of the gates that a set is drawn with; none where it does not say so."""
+    try:
+        said = str(_described(store)[2].get("gates", ""))
+    except FileNotFoundError:
+        return []
+    return [gate.split(" ", 1)[0] for gate in said.split("; ") if gate]
 
 
 def _remove_strays(store: Store, named: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from .gating import NAMES, parse_gating
 from .models import Device, Dtype
 from .split import among_processes, parse_shard
-from .store import Folder, open_store
+from .store import Folder, Store, open_store
 from .writers import Format, check_format
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ def verify(
 ) -> None:
     """Prove that a set is whole: every id once, every checksum right. Exit code 1 if it is not.
 
-    Also says which images are the same picture, and whether that happens to different prompts.
+    Also says which images are the same picture, whether that happens to different prompts, and what the gates rejected.
     """
     from .plan import read_plan
+    from .rejections import told
     from .resume import gates_of, stored_plan
     from .verify import verify as prove
 
@@ -89,14 +90,12 @@ def verify(
     typer.echo(_told(proof))
     if proof.wrong:
         raise typer.Exit(1)
-    if similar:
-        from .similar import find_similar
-
-        found = find_similar(store)
-        typer.echo(found.told())
-        if (found.duplicates or found.collapsed) and "duplicates" in gates_of(store):
-            typer.echo("NOT whole: the gate duplicates has not compared these images; run the same command again")
-            raise typer.Exit(1)
+    gates, repeats = gates_of(store), similar and _told_similar(store)
+    if gates:
+        typer.echo(told(store))
+    if repeats and "duplicates" in gates:
+        typer.echo("NOT whole: the gate duplicates has not compared these images; run the same command again")
+        raise typer.Exit(1)
 
 
 def calibrate(
@@ -129,6 +128,15 @@ def index(
 
     count = write_harvest(Folder(out), index_out, may_ship, validation, seed)
     typer.echo(f"{count} synthetic radiographs are in {index_out}; train on them with data.index={index_out}")
+
+
+def _told_similar(store: Store) -> bool:
+    """Say which images are the same picture, and return whether any are."""
+    from .similar import find_similar
+
+    found = find_similar(store)
+    typer.echo(found.told())
+    return bool(found.duplicates or found.collapsed)
 
 
 def _told(proof: Proof) -> str:
