@@ -13,7 +13,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "demo": "--out demo",
         "inpaint": "chest.png --mask mask.png --prompt 'Pleural effusion.' --out edited.png",
         "plan": "--index index.parquet --each 2000 --equal-sexes --out plan.parquet",
-        "run": "plan.parquet --out set --gates sanity,view,labels --shard 3/64",
+        "run": "plan.parquet --out set --gates sanity,view,duplicates --shard 3/64",
         "verify": "set",
         "calibrate": "--index index.parquet --out gates.yaml",
         "index": "set --out synthetic.parquet",

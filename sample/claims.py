@@ -19,16 +19,19 @@ WAIT_FOR_IT = "wait until it has ended"
 
 
 @contextmanager
-def claim(store: Store, shard: Shard, prepare: Callable[[bool], None]) -> Iterator[None]:
+def claim(store: Store, shard: Shard, prepare: Callable[[bool], None]) -> Iterator[Callable[[], bool]]:
     """Hold a shard of a folder; `prepare(alone)` runs before any other worker comes in if this one is alone.
 
-    Object stores and some file systems know no locks: there nobody is ever told to be alone, and shards have to be
-    disjoint.
+    Gives a function that says whether this worker is the last one; if so no other comes in until it ends, if not it has
+    to write no more. Of any number of workers that ask at their end, the one that asks last is told so.
+
+    Object stores and some file systems know no locks: there nobody is ever told to be alone, shards have to be
+    disjoint, and the last worker is one that draws the whole plan.
     Errors: UserError when the shard is being drawn already, or workers of another split are at work.
     """
     if not isinstance(store, Folder) or not _can_lock(store.path):
         prepare(False)
-        yield
+        yield lambda: shard.count == 1
         return
     folder = store.path / CLAIMS
     folder.mkdir(exist_ok=True)
@@ -43,7 +46,8 @@ def claim(store: Store, shard: Shard, prepare: Callable[[bool], None]) -> Iterat
         prepare(alone)
         if alone:
             _locked(everybody, exclusive=False)
-        yield
+        # where others are still at work the shared lock is lost with the try, so that the last one finds none
+        yield lambda: _locked(everybody, exclusive=True)
 
 
 @contextmanager

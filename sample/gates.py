@@ -1,8 +1,8 @@
 """Quality gates: what a drawing has to pass before it belongs to a set, as in RoentGen-v2's loop (arXiv 2508.16783).
 
 A gate says of every image whether it passes, by which score and, if not, why; all of that stands in the manifest. A
-verdict depends on the image and its item alone, so that a set is the same however it is split among workers. For
-copies inside a set see sample/similar.py.
+verdict depends on the image and its item alone, so that a set is the same however it is split among workers. The gate
+that compares the images of a set with one another is in sample/duplicates.py.
 """
 
 from __future__ import annotations

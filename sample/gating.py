@@ -12,7 +12,8 @@ from gen.errors import UserError
 if TYPE_CHECKING:
     from .gates import Gate
 
-NAMES = ("look", "sanity", "view", "demographics", "labels", "memory", "memory-pixels")
+CALIBRATE = "make some with cxr-sample calibrate --index INDEX --out gates.yaml, and name it with --thresholds"
+NAMES = ("look", "sanity", "view", "demographics", "labels", "memory", "memory-pixels", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,14 @@ class Gating:
         from .thresholds import read_thresholds
 
         limits = read_thresholds(self.thresholds)
+        if "labels" in self.names and not limits.labels:
+            raise UserError(f"--gates labels: no threshold of any finding is known; {CALIBRATE}")
         reads = any(name in READING_GATES or name == "memory" for name in self.names)
         readings = Readings(Reader.load().to(device)) if reads else None
         gates: list[Gate] = []
         for name in self.names:
+            if name == "duplicates":
+                continue  # of whole sets: sample/duplicates.py
             if name in READING_GATES and readings is not None:
                 gates.append(READING_GATES[name](readings, limits))
             elif name in ("look", "sanity"):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -153,13 +153,17 @@ def next_run(store: Store) -> int:
 
 def compact(store: Store) -> None:
     """Put all parts together if there are many; only for a worker that is alone, or has finished."""
-    names = part_names(store)
-    if len(names) > FAN:
-        names, tables = _tables(store, None)
-        table, run = latest(pa.concat_tables(tables)), next_run(store) - 1
-        store.write(f"{FOLDER}/{run:05d}-all-{secrets.token_hex(4)}.parquet", table_bytes(table))
-        for name in names:
-            store.delete(name)
+    if len(part_names(store)) > FAN:
+        rewrite(store, lambda table: table)
+
+
+def rewrite(store: Store, changed: Callable[[pa.Table], pa.Table]) -> None:
+    """Put one part in the place of all, its rows changed; only for a worker that is alone, or has finished."""
+    names, tables = _tables(store, None)
+    table, run = changed(latest(pa.concat_tables([SCHEMA_EMPTY, *tables]))), next_run(store) - 1
+    store.write(f"{FOLDER}/{run:05d}-all-{secrets.token_hex(4)}.parquet", table_bytes(table))
+    for name in names:
+        store.delete(name)
 
 
 def part_names(store: Store) -> list[str]:

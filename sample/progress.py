@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from .row import ACCEPTED, REJECTED
@@ -89,6 +89,10 @@ class LiveSheet:
         self.last.extend(one for one in drawn if one.status == ACCEPTED)
         if self.last and time.monotonic() - self.drawn > SHEET_EVERY:
             self.draw()
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Drop images that do not belong to the set any more."""
+        self.last = deque((one for one in self.last if one.item.id not in ids), SHOWN)
 
     def draw(self) -> None:
         """Draw the sheet now, if there is an image."""

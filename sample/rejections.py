@@ -17,7 +17,8 @@ from .store import Store
 
 REJECTIONS = "rejections.csv"
 COLUMNS = ("gate", "reason", "drawings", "share")
-NUMBER = re.compile(r"-?\d+(\.\d+)?|(?<=training image )\S+")  # what tells one reason from another of its kind
+# what tells one reason from another of its kind
+NUMBER = re.compile(r"(?<=training image )\S+|(?<=same picture as )\S+|-?\d+(\.\d+)?")
 
 
 def rejections(store: Store) -> list[tuple[str, str, int, float]]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from gen.errors import UserError
 
+from . import duplicates
 from .parts import compact, next_run, read_manifest, table_bytes
 from .plan import Plan, read_plan
 from .request import Item
@@ -95,6 +96,8 @@ def prepare(store: Store, plan: Plan, settings: dict[str, str], shard: Shard, al
         for name in store.leftovers():
             store.delete(name)
         compact(store)
+        if duplicates.SETTINGS in settings["gates"]:
+            duplicates.mend(store)
     _remove_strays(store, "" if alone else f"-{shard.number}of{shard.count}-")
     return next_run(store)
 
@@ -102,23 +105,41 @@ def prepare(store: Store, plan: Plan, settings: dict[str, str], shard: Shard, al
 def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
     """Write down what the set is, or compare with what is written there; a plan may have grown at its end."""
     try:
-        old = json.loads(store.read(DESCRIPTION))
-        rows, fingerprint, before = int(old["rows"]), old["plan"], dict(old["settings"])
+        rows, fingerprint, before = _described(store)
     except FileNotFoundError:
-        old, rows, fingerprint, before = None, 0, "", settings
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{store.address}/{DESCRIPTION}: not the description of a set; give another --out") from None
+        rows, fingerprint, before = 0, "", settings
     for name in settings:
         if before.get(name) != settings[name]:
             raise UserError(
                 f"{store.address}: drawn with {name} {before.get(name)!r}, now {settings[name]!r}; {OTHER_OUT}"
             )
-    if old is not None and (rows > len(plan) or plan.fingerprint(rows) != fingerprint):
+    if fingerprint and (rows > len(plan) or plan.fingerprint(rows) != fingerprint):
         raise UserError(f"{store.address}: holds a set of another plan; give another --out")
     if rows < len(plan):
         described = {"settings": settings, "plan": plan.fingerprint(), "rows": len(plan), "synthetic": True}
         store.write(PLAN, table_bytes(plan.table))
         store.write(DESCRIPTION, (json.dumps(described, indent=1) + "\n").encode())
+
+
+def _described(store: Store) -> tuple[int, str, dict[str, str]]:
+    """Rows and fingerprint of the plan, and settings, as they are written down.
+
+    Errors: UserError for another file of that name; FileNotFoundError where there is none.
+    """
+    try:
+        old = json.loads(store.read(DESCRIPTION))
+        return int(old["rows"]), str(old["plan"]), dict(old["settings"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{store.address}/{DESCRIPTION}: not the description of a set; give another --out") from None
+
+
+def gates_of(store: Store) -> list[str]:
+    """Names of the gates that a set is drawn with; none where it does not say so."""
+    try:
+        said = str(_described(store)[2].get("gates", ""))
+    except FileNotFoundError:
+        return []
+    return [gate.split(" ", 1)[0] for gate in said.split("; ") if gate]
 
 
 def _remove_strays(store: Store, named: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from .gating import NAMES, parse_gating
 from .models import Device, Dtype
 from .split import among_processes, parse_shard
-from .store import Folder, open_store
+from .store import Folder, Store, open_store
 from .writers import Format, check_format
 
 if TYPE_CHECKING:
@@ -42,7 +42,12 @@ def run(
     engine: Annotated[Literal["local", "ray"], typer.Option(help="this process, or tasks of a Ray cluster")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="shards for --engine ray")] = None,
 ) -> None:
-    """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one."""
+    """Draw a plan, or a shard of it, into a folder; any number of processes and machines may share one.
+
+    What a gate rejects is kept aside with the reason and drawn again with the next seed, up to --max-tries. The gate
+    duplicates compares the whole set when all of it is drawn: an image that is the same picture as one before it in the
+    plan is rejected. Whatever the split and however often it is stopped, the set is the same.
+    """
     from .engines import Assignment, carry_out, carry_out_with_ray
     from .job import Order
 
@@ -60,6 +65,8 @@ def run(
         from .rejections import told
 
         typer.echo(told(open_store(out)))
+    if "duplicates" in gating.names and not outcome.complete:
+        typer.echo("duplicates: the worker that ends last compares all images; so does this command without --shard")
     if outcome.complete:
         typer.echo(f"the set is complete: prove it with cxr-sample verify {out}")
 
@@ -71,10 +78,11 @@ def verify(
 ) -> None:
     """Prove that a set is whole: every id once, every checksum right. Exit code 1 if it is not.
 
-    Also says which images are the same picture, and whether that happens to different prompts.
+    Also says which images are the same picture, whether that happens to different prompts, and what the gates rejected.
     """
     from .plan import read_plan
-    from .resume import stored_plan
+    from .rejections import told
+    from .resume import gates_of, stored_plan
     from .verify import verify as prove
 
     store = open_store(out)
@@ -82,10 +90,12 @@ def verify(
     typer.echo(_told(proof))
     if proof.wrong:
         raise typer.Exit(1)
-    if similar:
-        from .similar import find_similar
-
-        typer.echo(find_similar(store).told())
+    gates, repeats = gates_of(store), similar and _told_similar(store)
+    if gates:
+        typer.echo(told(store))
+    if repeats and "duplicates" in gates:
+        typer.echo("NOT whole: the gate duplicates has not compared these images; run the same command again")
+        raise typer.Exit(1)
 
 
 def calibrate(
@@ -118,6 +128,15 @@ def index(
 
     count = write_harvest(Folder(out), index_out, may_ship, validation, seed)
     typer.echo(f"{count} synthetic radiographs are in {index_out}; train on them with data.index={index_out}")
+
+
+def _told_similar(store: Store) -> bool:
+    """Say which images are the same picture, and return whether any are."""
+    from .similar import find_similar
+
+    found = find_similar(store)
+    typer.echo(found.told())
+    return bool(found.duplicates or found.collapsed)
 
 
 def _told(proof: Proof) -> str:

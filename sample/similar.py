@@ -1,25 +1,23 @@
 """Images of one set that are the same picture: near-duplicates, and prompt collapse where their conditions differ.
 
-A model that ignores its prompt, or knows few pictures, gives them away here. Two images are the same picture by the
+A model that ignores its prompt, or knows few pictures, gives them away here; the gate `duplicates` keeps them out of
+a set (sample/duplicates.py). Two images are the same picture by the
 rule for copies of real radiographs (`gen.data.duplicates`): that of other exposures, even of one patient, none reaches.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow.compute as pc
 
 from gen.data.duplicates import ALIKE, near_pairs, perceptual_hashes
-from gen.data.looks import THUMBNAIL
 
-from .packing import UNPACK
 from .parts import read_manifest
 from .row import ACCEPTED
 from .store import Store
+from .stored import thumbnails
 
 MOST = 20_000  # images compared with one another; of a larger set an even sample
 LISTED = 10
@@ -54,7 +52,7 @@ def find_similar(store: Store, most: int = MOST) -> Similar:
     accepted = table.filter(pc.equal(table["status"], ACCEPTED)).sort_by("id")
     rows = np.linspace(0, accepted.num_rows - 1, min(most, accepted.num_rows)).round().astype(int)
     chosen = accepted.take(rows).sort_by([("file", "ascending"), ("member", "ascending")]).to_pylist()
-    pairs = list(_thumbnails(store, chosen))
+    pairs = list(thumbnails(store, chosen))
     found = Similar(len(pairs), accepted.num_rows, conditions=len({row["prompt"] for row, _ in pairs}))
     for a, b in _same(np.stack([thumbnail for _, thumbnail in pairs])) if len(pairs) > 1 else ():
         one, other = sorted((pairs[a][0], pairs[b][0]), key=lambda row: row["id"])
@@ -63,36 +61,6 @@ def find_similar(store: Store, most: int = MOST) -> Similar:
         else:
             found.collapsed.append((one["id"], other["id"], one["prompt"], other["prompt"]))
     return found
-
-
-def _thumbnails(store: Store, rows: list[dict]) -> Iterator[tuple[dict, np.ndarray]]:
-    """Rows with small grey pictures of their images, file by file. Thumbnails [64, 64] uint8."""
-    from itertools import groupby
-
-    from tqdm import tqdm
-
-    for file, group in groupby(tqdm(rows, desc="compare", unit="image", delay=1), key=lambda row: row["file"]):
-        same = list(group)
-        data = store.read(file)
-        unpack = UNPACK.get(same[0]["format"])
-        images = dict(unpack(data)) if unpack else {"": data}
-        for row in same:
-            yield row, _thumbnail(images[row["member"]], row["format"])
-
-
-def _thumbnail(data: bytes, format_: str) -> np.ndarray:
-    from PIL import Image
-
-    from gen.data.images import resize
-
-    if format_ == "dicom":
-        from pydicom import dcmread
-
-        pixels = dcmread(io.BytesIO(data)).pixel_array / 255.0
-    else:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image) / (255.0 if image.mode == "L" else 65535.0)
-    return np.round(np.clip(resize(pixels, THUMBNAIL), 0, 1) * 255).astype(np.uint8)
 
 
 def _same(thumbnails: np.ndarray) -> list[tuple[int, int]]:

@@ -151,7 +151,7 @@ class World:
     def plan(self, out: Path) -> list[object]:
         return ["cxr-sample", "plan", "--target", self.folder / "target.yaml", "--out", out / "plan.parquet"]
 
-    def draw(self, out: Path, format_: str = "png", *more: object) -> list[object]:
+    def draw(self, out: Path, format_: str = "png", *more: object, plan: str = "plan") -> list[object]:
         options = (
             "--model",
             self.folder / "model",
@@ -167,7 +167,7 @@ class World:
         return [
             "cxr-sample",
             "run",
-            self.folder / "plan.parquet",
+            self.folder / f"{plan}.parquet",
             "--out",
             out / "set",
             "--format",
@@ -175,6 +175,10 @@ class World:
             *options,
             *more,
         ]
+
+    def draw_distinct(self, out: Path, format_: str) -> list[object]:
+        """A set whose plan makes one picture in two of its images, and one in three, of a gate that forbids it."""
+        return self.draw(out, format_, "--gates", "duplicates", "--max-tries", 4, plan="twins")
 
     def verify(self, out: Path) -> list[object]:
         return ["cxr-sample", "verify", out / "set"]
@@ -224,6 +228,10 @@ def make_world(folder: Path) -> World:
     (folder / "encode.yaml").write_text(yaml.safe_dump(encode))
     (folder / "text.yaml").write_text(yaml.safe_dump(text))
     group = {"n": PLANNED, "findings": "Cardiomegaly", "view": ["PA", "AP"], "sex": ["M", "F"], "age": "40-80"}
+    numbers = range(PLANNED)
+    twins = pd.DataFrame({"id": [f"{number:04d}" for number in numbers], "seed": [number % 14 for number in numbers]})
+    twins.loc[PLANNED - 1, "seed"] = 0
+    twins.assign(prompt="PA chest radiograph.").to_parquet(folder / "twins.parquet")
     (folder / "target.yaml").write_text(yaml.safe_dump({"groups": [group]}))
     return World(folder)
 
@@ -259,13 +267,14 @@ def planned(out: Path) -> object:
 
 
 def drawn(out: Path) -> object:
-    """Checksum of every accepted image by its id, from the manifest."""
+    """Checksum of every drawing by its id, try and fate, from the manifest."""
     from gen.sample.parts import read_manifest
     from gen.sample.store import open_store
 
     rows = read_manifest(open_store(out / "set"), ["sha256"]).to_pylist()
-    check(len({row["id"] for row in rows}) == len(rows), "an image is there twice")
-    return {row["id"]: row["sha256"] for row in rows}
+    final = [row["id"] for row in rows if row["status"] != "rejected"]
+    check(len(set(final)) == len(final), "an image is there twice")
+    return {f"{row['id']} {row['try']} {row['status']}": row["sha256"] for row in rows}
 
 
 def encoded(out: Path) -> object:
@@ -305,9 +314,14 @@ def jobs(world: World, finished: Path) -> dict[str, Job]:
         f"run {format_}": Job(lambda out, format_=format_: world.draw(out, format_), drawn, world.verify)
         for format_ in FORMATS
     }
+    distinct = {
+        f"distinct {format_}": Job(lambda out, format_=format_: world.draw_distinct(out, format_), drawn, world.verify)
+        for format_ in ("png", "webdataset")
+    }
     return {
         "plan": Job(world.plan, planned),
         **sets,
+        **distinct,
         "cache": Job(world.encode, encoded),
         "train": Job(world.train, trained),
         "export": Job(world.train, trained, prepared=before_export),
@@ -475,7 +489,7 @@ def two_runs(world: World, job: Job, out: Path, expected: object) -> None:
     check(codes in ([0, 2], [0, 0]), f"codes {codes}")
     for child in children:
         if child.code == 2:
-            one_line(child.said(), "being drawn by another process")
+            one_line(child.said(), "another process")
     settle(world, job, out, expected)
 
 
@@ -556,6 +570,7 @@ def faults(
             ("plan", "4k"),
             ("run png", "32k"),
             ("run webdataset", "24k"),
+            ("distinct png", "100k"),
             ("cache", "16k"),
             ("train", "600k"),
         ):
@@ -566,10 +581,11 @@ def faults(
         add("damaged part", job, damaged_part)
     add("damaged image", "run png", damaged_image)
     add("damaged image", "run webdataset", damaged_image)
-    for job in ("run png", "run webdataset"):
-        add("two runs", job, two_runs)
-    add("frozen worker", "run png", frozen, freeze)
     for job in ("run png", "run webdataset", "cache", "train"):
+        add("two runs", job, two_runs)
+    for job in ("run png", "distinct webdataset"):
+        add("frozen worker", job, frozen, freeze)
+    for job in ("run png", "run webdataset", "distinct png", "cache", "train"):
         add("SIGTERM", job, terminated, known.get(job, ((), 0.0))[1])
     for job in ("run png", "cache", "train"):
         add("clock jumps", job, jumping_clock)
@@ -579,11 +595,13 @@ def faults(
 
 SHARES = {
     "plan": 0.1,
-    "run png": 0.2,
+    "run png": 0.15,
     "run webdataset": 0.15,
-    "run parquet": 0.1,
+    "run parquet": 0.05,
+    "distinct png": 0.1,
+    "distinct webdataset": 0.05,
     "cache": 0.15,
-    "train": 0.2,
+    "train": 0.15,
     "export": 0.1,
 }
 

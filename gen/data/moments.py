@@ -19,6 +19,7 @@ import pandas as pd
 
 from gen.data.tables import parsing
 from gen.errors import UserError
+from gen.files import one_at_a_time
 
 AGAIN = "remove the folder and run train/encode.py again"
 KINDS = {"keys": str, "shape": int, "signature": int | float}  # the lists of a store.json and what they hold
@@ -63,12 +64,20 @@ class MomentsStore:
         if len(set(keys)) < len(keys):
             twice = next(key for key, number in Counter(keys).items() if number > 1)
             raise UserError(f"{folder}: two images are called {twice}; give them different study_id in the index")
-        if (folder / "store.json").exists():
-            store = cls(folder, "r+")
-            if store.meta["fingerprint"] != fingerprint:
-                raise UserError(f"{folder}: holds moments of another codec or index; remove it or choose another out=")
-            return store
         folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(folder):  # of two commands for one folder the second finds what the first has made
+            if not (folder / "store.json").exists():
+                cls._make(folder, keys, shape, fingerprint, signature)
+        store = cls(folder, "r+")
+        if store.meta["fingerprint"] != fingerprint:
+            raise UserError(f"{folder}: holds moments of another codec or index; remove it or choose another out=")
+        return store
+
+    @staticmethod
+    def _make(
+        folder: Path, keys: list[str], shape: tuple[int, ...], fingerprint: str, signature: Sequence[float]
+    ) -> None:
+        """Files of zeros, then what they are."""
         for name, dtype, size in (("moments", np.float16, (len(keys), *shape)), ("done", np.uint8, (len(keys),))):
             np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=size).flush()
             _reserve(folder / f"{name}.npy")
@@ -77,7 +86,6 @@ class MomentsStore:
         meta = {"fingerprint": fingerprint, "signature": list(signature), "keys": keys, "shape": list(shape)}
         temporary.write_text(json.dumps(meta))
         os.replace(temporary, folder / "store.json")
-        return cls(folder, "r+")
 
     @property
     def variants(self) -> int:

@@ -24,8 +24,11 @@ WRITE_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error")  # 
 def claim_run(run: Path, config: Strict, data: str) -> None:
     """Write the resolved config into a new run folder, or refuse to resume a run that trains something else.
 
-    `data` is the fingerprint of the training images: their order follows from their number and names.
+    No other process may train into the folder until this one ends. `data` is the fingerprint of the training images:
+    their order follows from their number and names.
     """
+    run.mkdir(parents=True, exist_ok=True)
+    _keep_others_out(run)
     path, seen = run / "config.yaml", run / "data.txt"
     if path.is_file():
         changed = changed_fields(_started_with(path), config.model_dump(mode="json"))
@@ -37,9 +40,24 @@ def claim_run(run: Path, config: Strict, data: str) -> None:
         raise UserError(
             f"{run}: the training images are not those it began with; restore the index or choose another run="
         )
-    run.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     seen.write_text(data)
+
+
+def _keep_others_out(run: Path) -> None:
+    """Lock a run folder until the process ends, however it ends; where the file system knows no locks, nothing."""
+    import fcntl
+
+    descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)  # never closed: that would end the lock
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(descriptor)
+        raise UserError(
+            f"{run}: another process is training here; wait until it has ended, or choose another run="
+        ) from None
+    except OSError:
+        os.close(descriptor)
 
 
 def _started_with(path: Path) -> dict:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,16 @@ def test_a_store_is_continued(tmp_path):
     assert (again["b", 1] == 5).all()
     with pytest.raises(UserError, match="1 of 2 images have no moments .first: c."):
         again.check_holds(["b", "c"])
+
+
+def test_many_who_make_a_store_at_once_make_one(tmp_path):
+    def make(number: int) -> None:
+        MomentsStore.create(tmp_path, KEYS, SHAPE, "mark", SIGNATURE).write(number, np.full(SHAPE, number))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(make, range(3)))
+    store = MomentsStore(tmp_path)
+    assert store.pending() == [] and [int(store[key, 0].max()) for key in KEYS] == [0, 1, 2]
 
 
 def test_moments_of_another_codec_are_refused(tmp_path):

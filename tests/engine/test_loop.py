@@ -5,6 +5,8 @@ import math
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -187,6 +189,21 @@ def test_another_training_in_the_same_folder_is_refused(make_loop):
     with pytest.raises(UserError, match="learning_rate.*choose another run="):
         make_loop(learning_rate=0.01)
     make_loop(log_every=5, checkpoint_every=7)  # does not change what is trained
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(make_loop):
+    run = make_loop(steps=1).run
+    (run / ".lock").unlink()
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", hold, str(run / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(UserError, match="another process is training here"):
+            make_loop(steps=1)
+        other.kill()
+    assert make_loop(steps=1).run == run
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

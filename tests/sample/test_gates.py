@@ -187,6 +187,7 @@ def test_thresholds_let_the_share_of_real_images_pass(real, reader, tmp_path):
     [
         ("look,beauty", "--gates beauty: choose from look"),
         ("memory", "--train-index"),
+        ("labels", "no threshold of any finding is known; make some with cxr-sample calibrate"),
         ("view", "no RadiographClassifier here"),
     ],
 )
