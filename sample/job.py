@@ -92,6 +92,8 @@ class Worker:
         order = self.order
         settings = settings_of(self.pipeline, order.steps, order.guidance)
         settings |= {"format": order.format, "batch_size": str(order.batch_size), "max_tries": str(order.max_tries)}
+        if said := str(self.pipeline.execution):
+            settings["execution"] = said  # kernels round differently
         settings["gates"] = "; ".join(f"{gate.name} {gate.settings}".rstrip() for gate in self.gates)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return settings | {"config_hash": digest[:12]}

@@ -108,11 +108,10 @@ def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
         old, rows, fingerprint, before = None, 0, "", settings
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{store.address}/{DESCRIPTION}: not the description of a set; give another --out") from None
-    for name in settings:
-        if before.get(name) != settings[name]:
-            raise UserError(
-                f"{store.address}: drawn with {name} {before.get(name)!r}, now {settings[name]!r}; {OTHER_OUT}"
-            )
+    for name in sorted(settings | before, key=lambda name: name == "config_hash"):  # which says least, last
+        old_value, value = before.get(name), settings.get(name)
+        if old_value != value:
+            raise UserError(f"{store.address}: drawn with {name} {old_value!r}, now {value!r}; {OTHER_OUT}")
     if old is not None and (rows > len(plan) or plan.fingerprint(rows) != fingerprint):
         raise UserError(f"{store.address}: holds a set of another plan; give another --out")
     if rows < len(plan):
