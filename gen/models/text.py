@@ -113,7 +113,7 @@ def build_text_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase | 
     else:
         encoder = load_text_encoder(config.model, config.subfolder, config.revision, config.max_tokens)
     if config.lora_rank:
-        encoder.model = _with_lora(encoder.model, config.lora_rank)
+        encoder.model = with_lora(encoder.model, config.lora_rank)
     else:
         encoder.requires_grad_(config.trainable)
     return encoder
@@ -216,7 +216,8 @@ def _small_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase) -> Te
     return TextEncoder(model, tokenizer, config.max_tokens)
 
 
-def _with_lora(model: PreTrainedModel, rank: int) -> nn.Module:
+def with_lora(model: PreTrainedModel, rank: int) -> nn.Module:
+    """The model with low-rank changes to its attention's queries and values, which alone are trained (extra [lora])."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
