@@ -1,4 +1,4 @@
-"""Bytes that a recipe takes, counted on tensors without storage: any network and batch on any machine, in seconds."""
+"""Bytes that a recipe takes, counted on tensors without storage: any network and batch on any machine."""
 
 from __future__ import annotations
 
@@ -188,10 +188,14 @@ def account(job: LatentJob) -> Account:
             f"task.name={job.task.name}: memory is counted for task text; others add their conditioner to it"
         )
     notes: list[str] = []
+    with _default(torch.float16):
+        text = _text(job.text, [])
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            sampling = _sampling(_parts(job, text, []))
+    text = _text(job.text, notes)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        with _default(torch.float16):
-            sampling = _sampling(_parts(job, []))
-        return Account(**sampling, **_training(_parts(job, notes)), notes=tuple(notes))
+        training = _training(_parts(job, text, notes))
+    return Account(**sampling, **training, notes=tuple(notes))
 
 
 @contextmanager
@@ -233,20 +237,31 @@ def _training(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _parts(job: LatentJob, notes: list[str]) -> Parts:
+def _parts(job: LatentJob, text: PreTrainedModel, notes: list[str]) -> Parts:
     folder = job.codec
     if not (folder / "config.json").is_file():
         folder = WEIGHTS / "text_256" / "vae"
         notes.append(f"codec={job.codec} is not here yet: counted as the shipped one")
     codec = LatentCodec.from_config(LatentCodec.load_config(folder)).requires_grad_(False)
-    text = _text(job.text, notes)
     channels, side, _ = codec.latent_shape(job.data.resolution)
     denoiser = build_denoiser(job.denoiser, channels, side, text.config.hidden_size).train()
-    return Parts(job, codec, text, denoiser)
+    return Parts(job, codec, _on_cpu(text), denoiser)
 
 
+def _on_cpu(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the meta device among tensors that say they are on a CPU: with its kernels, fused attention too."""
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            made = torch.empty(weight.shape, dtype=weight.dtype)
+            module.register_parameter(name, nn.Parameter(made, weight.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return model
+
+
+@torch.device("meta")
 def _text(config: TextConfig, notes: list[str]) -> PreTrainedModel:
-    """The text encoder, frozen but for what the config trains."""
+    """The text encoder, frozen but for what the config trains; adapters cannot be put into tensors of a fake mode."""
     settings = Path(config.model or "") / config.subfolder / "config.json"
     if config.model is not None and settings.is_file():
         values = read_settings(settings)
