@@ -9,7 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from gen.config import load_config
-from gen.engine.accounting import Account, Curve, PeakBytes, account
+from gen.engine.accounting import Account, account
+from gen.engine.peak import Curve, PeakBytes
 from gen.errors import UserError
 from gen.schema import LatentJob
 
