@@ -18,7 +18,7 @@ from torch import Tensor
 from gen import seeds
 from gen.calls.bone import SoftImage, suppress_bones
 from gen.calls.checks import check_drawing, repeated, seeds_of
-from gen.calls.execution import execute
+from gen.calls.execution import ExecutionCalls
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
@@ -32,7 +32,6 @@ from gen.models.denoiser import Backbone, Denoiser
 from gen.models.folders import read_settings, said_plainly
 from gen.models.loading import download, load_modules, pipeline_settings, weights_hash
 from gen.models.prompts import KnownPrompts
-from gen.models.speed import Attention, Compile, Execution, WarmUp
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.sampler import denoise
@@ -50,11 +49,9 @@ class CXROutput(BaseOutput):
     records: list[SynthesisRecord]
 
 
-class CXRPipeline(DiffusionPipeline, TemporalCalls):
+class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
-    model_cpu_offload_seq = "text_encoder->unet"
-    _exclude_from_cpu_offload: ClassVar = ["vae", "conditioner"]  # small, and called by other names than forward
     _callback_tensor_inputs: ClassVar = ["latents"]
     _optional_components: ClassVar = ["conditioner"]
 
@@ -88,8 +85,6 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
             mask_padding=mask_padding,
         )
         self.model_hash = "unsaved"
-        self.execution = Execution()
-        self._warm_up: WarmUp | None = None
         self._prompts = KnownPrompts()
 
     # ---- making one -----------------------------------------------------------------------------------------
@@ -136,20 +131,6 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
             pipeline.model_hash = weights_hash(folder, loading.base_of(folder, index))
         return pipeline
-
-    def set_execution(
-        self,
-        attention: Attention = "sdpa",
-        compile: Compile = "off",
-        low_memory: bool = False,
-        backend: str = "inductor",
-        say: Callable[[str], object] = print,
-    ) -> CXRPipeline:
-        """Run faster or in less memory, after `.to(device)`; see gen.calls.execution. `say` is told the warm-up."""
-        execution = Execution(attention, compile, low_memory)
-        self._warm_up = execute(self, execution, backend, say)
-        self.execution = execution
-        return self
 
     # ---- using it -------------------------------------------------------------------------------------------
 
@@ -257,12 +238,8 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
         def told(number: int, t: Tensor, z: Tensor) -> Tensor:
             return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)
 
-        denoiser = Denoiser(self.unet)
-        if self._warm_up is not None:
-            self._warm_up.watch(denoiser)
-        return denoise(
-            denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, progress=self.progress_bar
-        )
+        denoiser = self._watched(Denoiser(self.unet))
+        return denoise(denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, self.progress_bar)
 
     @property
     def task(self) -> torch.nn.Module:
