@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -38,6 +39,7 @@ TEACHERS: dict[str, type[SchedulerMixin]] = {
 }
 REFERENCE = "DDIM"  # with the most steps that are measured, it is what the other points are given against
 STUDENT = "student"
+TOLERANCE = 0.02  # of a distance: as much as other seeds change it
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 HEADER = ("sampler", "steps", "calls", "seconds an image", "Frechet", "to the reference", "KID")
 
@@ -175,11 +177,24 @@ def section_of(points: list[Point], n: int, real: float, half: str) -> Section:
     curves: dict[str, list[Point]] = {}
     for point in points:
         curves.setdefault(point.sampler, []).append(point)
+    if STUDENT in curves:
+        section.notes.append(f"The student's quality {monotony(curves[STUDENT])}.")
     section.plots.append(Plot("Frechet distance by steps and by seconds", step_curves(curves, real)))
     section.notes.append(
         f"Real training images of equal number: {real:.2f}. Computed in {half if half != 'no' else 'fp32'}."
     )
     return section
+
+
+def monotony(points: list[Point]) -> str:
+    """Whether quality falls anywhere as the steps grow, by more than TOLERANCE of the distance, in words."""
+    ordered = sorted(points, key=lambda point: point.steps)
+    worse = [
+        f"from {a.steps} to {b.steps} steps (distance {b.frechet / a.frechet - 1:+.1%})"
+        for a, b in itertools.pairwise(ordered)
+        if b.frechet > (1 + TOLERANCE) * a.frechet
+    ]
+    return f"falls {', '.join(worse)}" if worse else "does not fall as steps grow"
 
 
 def _name(point: Point) -> str:

@@ -28,6 +28,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def forget_abandoned(path: str | Path) -> None:
+    """Remove what processes of this machine that were killed while writing `path` have left beside it."""
+    path = Path(path)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        owner = left.name.split(".")[-2]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
+
+
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait until no other process is inside such a block for a folder, where its file system knows locks."""

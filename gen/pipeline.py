@@ -18,6 +18,7 @@ from torch import Tensor
 from gen import seeds
 from gen.calls.bone import SoftImage, suppress_bones
 from gen.calls.checks import check_drawing, repeated, seeds_of
+from gen.calls.execution import ExecutionCalls
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
@@ -30,6 +31,7 @@ from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 from gen.models.folders import read_settings, said_plainly
 from gen.models.loading import download, load_modules, pipeline_settings, weights_hash
+from gen.models.prompts import KnownPrompts
 from gen.models.text import TextEncoder, drop_pooler, merged
 from gen.provenance import SynthesisRecord
 from gen.sampler import denoise
@@ -47,10 +49,9 @@ class CXROutput(BaseOutput):
     records: list[SynthesisRecord]
 
 
-class CXRPipeline(DiffusionPipeline, TemporalCalls):
+class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs: ClassVar = ["latents"]
     _optional_components: ClassVar = ["conditioner"]
 
@@ -84,6 +85,7 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
             mask_padding=mask_padding,
         )
         self.model_hash = "unsaved"
+        self._prompts = KnownPrompts()
 
     # ---- making one -----------------------------------------------------------------------------------------
 
@@ -236,13 +238,12 @@ class CXRPipeline(DiffusionPipeline, TemporalCalls):
         def told(number: int, t: Tensor, z: Tensor) -> Tensor:
             return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)
 
-        denoiser = Denoiser(self.unet)
-        return denoise(
-            denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, progress=self.progress_bar
-        )
+        denoiser = self._watched(Denoiser(self.unet))
+        return denoise(denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, self.progress_bar)
 
     @property
     def task(self) -> torch.nn.Module:
         """The task over this pipeline's present text encoder; the same class that training uses."""
-        text = TextEncoder(self.text_encoder, self.tokenizer, self.config.max_tokens, self.config.mask_padding)
+        settings = self.config.max_tokens, self.config.mask_padding
+        text = TextEncoder(self.text_encoder, self.tokenizer, *settings, known=self._prompts)
         return TASKS[self.config.task](text, self.conditioner)

@@ -14,7 +14,7 @@ from .bone_cli import bone
 from .follow_ups import follow_ups
 from .futures import temporal
 from .given import given_of
-from .models import Device, Dtype, load_pipeline
+from .models import Compiled, Device, Dtype, LowMemory, OfAttention, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
@@ -68,6 +68,9 @@ def image(
     format_: Annotated[Literal["png", "dicom"], typer.Option("--format", help="file format")] = "png",
     device: OnDevice = "auto",
     dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Draw radiographs from a prompt or a table of prompts, with a manifest.
 
@@ -78,7 +81,8 @@ def image(
     defaults = Request(prompt, view, sex, age, n=n, given=given)
     items = expand(_requests(defaults, table), seed)
     check_format(format_)
-    draw(load_pipeline(model, revision, device, dtype), items, out, steps, guidance, batch_size, format_=format_)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
+    draw(pipeline, items, out, steps, guidance, batch_size, format_=format_)
     typer.echo(f"{len(items)} synthetic radiographs and manifest.csv are in {out}")
 
 
@@ -91,12 +95,16 @@ def demo(
     revision: Revision = None,
     device: OnDevice = "auto",
     dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Draw two radiographs for each of twelve prompts, a labelled contact sheet and an HTML page."""
     from .demo import draw_demo
 
     _check_numbers(steps=steps)
-    sheet, page = draw_demo(load_pipeline(model, revision, device, dtype), out, steps, seed)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
+    sheet, page = draw_demo(pipeline, out, steps, seed)
     typer.echo(f"Look at {sheet}\nor open {page}")
 
 
@@ -116,6 +124,9 @@ def inpaint(
     revision: Revision = None,
     device: OnDevice = "auto",
     dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Edit a radiograph inside a mask: insert or remove a finding, and keep the rest."""
     from gen.provenance import save_png
@@ -123,7 +134,7 @@ def inpaint(
     _check_numbers(steps=steps, guidance=guidance)
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the edited image is a .png file")
-    pipeline = load_pipeline(model, revision, device, dtype)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     drawn = pipeline.inpaint(image, mask, prompt, keep, seed, steps, guidance)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_png(drawn.images[0], drawn.records[0], out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gen.errors import UserError
 
 from .job import Order, Outcome, Worker
-from .models import Device, Dtype, load_pipeline
+from .models import Attention, Compile, Device, Dtype, load_pipeline
 from .plan import read_plan
 from .split import Shard
 from .store import open_store
@@ -28,13 +28,17 @@ class Assignment:
     revision: str | None = None
     device: Device = "auto"
     dtype: Dtype = "auto"
+    attention: Attention = "sdpa"
+    compiled: Compile = "off"
+    low_memory: bool = False
 
 
 def carry_out(work: Assignment, shard: Shard) -> Outcome:
     """Draw one shard in this process."""
     plan, store = read_plan(work.plan), open_store(work.out)
-    pipeline = load_pipeline(work.model, work.revision, work.device, work.dtype)
-    gates = work.order.gating.load(str(pipeline.device)) if work.order.gating.names else ()
+    where, how = (work.device, work.dtype), (work.attention, work.compiled, work.low_memory)
+    pipeline = load_pipeline(work.model, work.revision, *where, *how)
+    gates = work.order.gating.load(str(pipeline._execution_device)) if work.order.gating.names else ()
     return Worker(pipeline, plan, store, work.order, shard, gates).draw()
 
 

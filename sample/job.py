@@ -126,6 +126,8 @@ class Worker:
         order = self.order
         settings = settings_of(self.pipeline, order.steps, order.guidance)
         settings |= {"format": order.format, "batch_size": str(order.batch_size), "max_tries": str(order.max_tries)}
+        if said := str(self.pipeline.execution):
+            settings["execution"] = said  # kernels round differently
         gates = [f"{gate.name} {gate.settings}".rstrip() for gate in self.gates]
         settings["gates"] = "; ".join([*gates, duplicates.SETTINGS] if self._weeds else gates)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from gen.errors import UserError
 
@@ -18,25 +21,46 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Settings = dict[str, str]
+Attention = Literal["sdpa", "xformers"]
+Compile = Literal["off", "default", "reduce-overhead"]
+
+OfAttention = Annotated[
+    Attention, typer.Option("--attention", help="attention kernels; xformers needs a GPU and the extra [xformers]")
+]
+Compiled = Annotated[
+    Compile, typer.Option("--compile", help="torch.compile of the denoiser; reduce-overhead replays CUDA graphs")
+]
+LowMemory = Annotated[
+    bool, typer.Option("--low-memory", help="decode images one by one; a GPU also keeps only what works at the time")
+]
 
 
 def load_pipeline(
-    model: str | None = None, revision: str | None = None, device: Device = "auto", dtype: Dtype = "auto"
+    model: str | None = None,
+    revision: str | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    attention: Attention = "sdpa",
+    compiled: Compile = "off",
+    low_memory: bool = False,
 ) -> CXRPipeline:
     """The shipped model or any other, on a device; `auto` takes a GPU where there is one, and half precision on it.
 
-    Under `accelerate launch` each process takes the GPU of its local rank.
+    What compiling costs is told on stderr. Under `accelerate launch` each process takes the GPU of its local rank.
     """
     import torch
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
+    from gen.calls.execution import place
     from gen.pipeline import DEFAULT_MODEL, CXRPipeline
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no usable GPU here; use --device cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if attention == "xformers" and device == "cpu":
+        raise UserError("--attention xformers: runs on a GPU only; leave it at sdpa on a CPU")
     if dtype == "auto":
         dtype = "float16" if device == "cuda" else "float32"
     diffusers_logging.disable_progress_bar()
@@ -44,8 +68,9 @@ def load_pipeline(
     transformers_logging.set_verbosity_error()  # its report on the pooler, which no denoiser uses, fills a page
     pipeline = CXRPipeline.from_pretrained(model or DEFAULT_MODEL, revision, torch_dtype=getattr(torch, dtype))
     if device == "cuda":
-        return pipeline.to(f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}")
-    return pipeline.to(device)
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    place(pipeline, torch.device(device), low_memory)
+    return pipeline.set_execution(attention, compiled, low_memory, say=partial(typer.echo, err=True))
 
 
 def settings_of(pipeline: CXRPipeline, steps: int | None, guidance: float | None) -> Settings:
@@ -107,7 +132,7 @@ class Painter:
         """Images of a padded batch."""
         import torch
 
-        threads = torch.get_num_threads() if self.pipeline.device.type == "cpu" else 1
+        threads = torch.get_num_threads() if self.pipeline._execution_device.type == "cpu" else 1
         return -(-self.size // threads) * threads
 
     def _halve(self, reason: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from gen import seeds
 from gen.data.index import read_index
 from gen.data.summary import aligned_right
-from gen.files import replacing
+from gen.files import forget_abandoned, replacing
 
 from .balance import Origins, copied, equal_sexes, filled_up
 from .conditions import Condition, Wording
@@ -61,6 +61,7 @@ def write_plan(found: Sequence[Condition], recipe: Recipe, path: Path) -> None:
     """Give every condition an id, a seed and a prompt that depend on its number alone, and write the table."""
     from tqdm import tqdm
 
+    forget_abandoned(path)
     with (
         replacing(path) as temporary,
         pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer,

@@ -108,11 +108,10 @@ def _describe(store: Store, plan: Plan, settings: dict[str, str]) -> None:
         rows, fingerprint, before = _described(store)
     except FileNotFoundError:
         rows, fingerprint, before = 0, "", settings
-    for name in settings:
-        if before.get(name) != settings[name]:
-            raise UserError(
-                f"{store.address}: drawn with {name} {before.get(name)!r}, now {settings[name]!r}; {OTHER_OUT}"
-            )
+    for name in sorted(settings | before, key=lambda name: name == "config_hash"):  # which says least, last
+        old, new = before.get(name), settings.get(name)
+        if old != new:
+            raise UserError(f"{store.address}: drawn with {name} {old!r}, now {new!r}; {OTHER_OUT}")
     if fingerprint and (rows > len(plan) or plan.fingerprint(rows) != fingerprint):
         raise UserError(f"{store.address}: holds a set of another plan; give another --out")
     if rows < len(plan):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .gating import NAMES, parse_gating
-from .models import Device, Dtype
+from .models import Compiled, Device, Dtype, LowMemory, OfAttention
 from .split import among_processes, parse_shard
 from .store import Folder, Store, open_store
 from .writers import Format, check_format
@@ -34,6 +34,9 @@ def run(
     per_file: Annotated[int, typer.Option(min=1, help="images a tar or Parquet file")] = 1000,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="auto is float16 on a GPU, float32 on a CPU")] = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
     gates: Annotated[str, typer.Option(help=f"what drawings have to pass, of {', '.join(NAMES)}; a,b,c")] = "",
     thresholds: Annotated[Path | None, typer.Option(help="YAML of the gates' thresholds")] = None,
     train_index: Annotated[Path | None, typer.Option(help="index the model was trained on, for memory gates")] = None,
@@ -54,7 +57,7 @@ def run(
     check_format(format_)
     gating = parse_gating(gates, thresholds, train_index)
     order = Order(format_, steps, guidance, batch_size, max_tries, gating, per_file, wandb, recheck)
-    work = Assignment(plan.absolute(), out, order, model, revision, device, dtype)
+    work = Assignment(plan.absolute(), out, order, model, revision, device, dtype, attention, compiled, low_memory)
     if engine == "ray":
         what, outcome = "the plan", carry_out_with_ray(work, workers)
     else:

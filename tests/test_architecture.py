@@ -37,6 +37,7 @@ LATE = {
     "ray",
     "timm",
     "datasets",
+    "torchao",
 }
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE = {"trust_remote_code", "allow_pickle"}

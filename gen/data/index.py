@@ -36,7 +36,7 @@ import pyarrow as pa
 from gen.data.addresses import URL, is_url, present
 from gen.data.tables import parsing, read_csv_text, read_parquet
 from gen.errors import UserError
-from gen.files import replacing
+from gen.files import forget_abandoned, replacing
 
 REQUIRED = ("image", "patient_id", "split")
 TEXT = ("image", "patient_id", "study_id", "view", "sex", "age_group", "findings", "report", "split")
@@ -88,6 +88,7 @@ def write_index(table: pd.DataFrame, path: str | Path) -> None:
     stored = table.copy()
     for column in stored.columns.intersection(PATHS):
         stored[column] = [relative_to(image, path.parent.absolute()) if image else "" for image in stored[column]]
+    forget_abandoned(path)
     with replacing(path) as temporary:
         if _is_csv(path):
             stored.to_csv(temporary, index=False)

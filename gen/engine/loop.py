@@ -17,6 +17,7 @@ from gen import seeds
 from gen.engine import checkpoint, metrics
 from gen.engine.ema import EMA
 from gen.engine.learner import Learner
+from gen.engine.optimizers import build_optimizer, set_rate
 from gen.engine.preemption import Preemption
 from gen.engine.processes import on_cpu, precision
 from gen.errors import UserError
@@ -53,9 +54,7 @@ class Loop:
             compile_blocks(learner.trained)
         parameters = [p for p in learner.trained.parameters() if p.requires_grad]
         fused = self.accelerator.device.type == "cuda"
-        optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=fused
-        )
+        optimizer = build_optimizer(parameters, config, fused)
         self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
         self.ema = EMA(learner.trained, config.ema_decay)  # after the ranks have been given the same weights
         self.accelerator.register_for_checkpointing(self.ema)
@@ -74,8 +73,7 @@ class Loop:
         """One optimizer step over `accumulation` micro-batches; returns detached losses and the gradient norm."""
         step = self.progress["step"]
         seeds.seed_step(self.config.seed, self.accelerator.process_index, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step, self.fraction())
+        set_rate(self.optimizer, learning_rate(self.config, step, self.fraction()))
         totals: dict[str, Tensor] = {}
         for micro in range(self.config.accumulation):
             batch = to_device(next(batches), self.accelerator.device)
@@ -194,7 +192,7 @@ class Loop:
         if not self.main:
             return
         line = {name: float(value) for name, value in losses.items()}
-        line |= {"lr": self.optimizer.param_groups[0]["lr"], "step": self.progress["step"]}
+        line |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "step": self.progress["step"]}
         line |= {"seconds": round(self.progress["seconds"], 3)}
         metrics.append(self.run / "metrics.jsonl", line)
         self.accelerator.log(line, step=self.progress["step"])

@@ -28,6 +28,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from gen.errors import UserError
 from gen.models.folders import check_loaded, read_settings, refuse_pickles, said_plainly
+from gen.models.prompts import KnownPrompts
 from gen.schema import TextConfig
 
 # model_type in a checkpoint's config.json -> the plain class of its encoder. CXR-BERT's own class is a BertModel with
@@ -58,12 +59,21 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class TextEncoder(nn.Module):
-    """A tokenizer and an encoder as one function from sentences to token states."""
+    """A tokenizer and an encoder as one function from sentences to token states.
+
+    With `known`, and outside training, each sentence is encoded once.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int, mask_padding: bool = True
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        mask_padding: bool = True,
+        known: KnownPrompts | None = None,
     ) -> None:
         super().__init__()
+        self.known = known
         self.model = model
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
@@ -81,12 +91,18 @@ class TextEncoder(nn.Module):
         Without `mask_padding` padding counts too, as Stable Diffusion has it.
         Shapes: B strings -> states [B, L, D], mask [B, L] True where a token counts.
         """
+        if self.known is None or torch.is_grad_enabled() or self.model.training:
+            return self._encoded(prompts)
+        settings = (self.max_tokens, self.mask_padding, self.tokenizer)
+        return self.known.states(prompts, self.model, settings, self._encoded)
+
+    def _encoded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         batch = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt"
         ).to(self.model.device)
         mask = batch.attention_mask if self.mask_padding else torch.ones_like(batch.attention_mask)
         states = self.model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
-        return states, mask.bool()
+        return states, mask.bool().to(states.device)  # a model that is offloaded stands elsewhere than its states
 
 
 def build_text_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> TextEncoder:
@@ -97,7 +113,7 @@ def build_text_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase | 
     else:
         encoder = load_text_encoder(config.model, config.subfolder, config.revision, config.max_tokens)
     if config.lora_rank:
-        encoder.model = _with_lora(encoder.model, config.lora_rank)
+        encoder.model = with_lora(encoder.model, config.lora_rank)
     else:
         encoder.requires_grad_(config.trainable)
     return encoder
@@ -200,7 +216,8 @@ def _small_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase) -> Te
     return TextEncoder(model, tokenizer, config.max_tokens)
 
 
-def _with_lora(model: PreTrainedModel, rank: int) -> nn.Module:
+def with_lora(model: PreTrainedModel, rank: int) -> nn.Module:
+    """The model with low-rank changes to its attention's queries and values, which alone are trained (extra [lora])."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:

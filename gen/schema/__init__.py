@@ -161,6 +161,9 @@ class TrainConfig(Strict):
     steps: int = Field(gt=0, description="optimizer steps")
     batch_size: int = Field(gt=0, description="samples a rank and micro-step")
     accumulation: int = Field(1, ge=1, description="micro-steps an optimizer step")
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        "adamw", description="AdamW; adamw8bit keeps its moments in a byte a weight (extra [low-memory])"
+    )
     learning_rate: float = Field(gt=0, description="peak learning rate")
     lr_schedule: Literal["constant", "cosine"] = Field(description="after the warm-up")
     warmup_steps: int = Field(0, ge=0, description="linear warm-up, optimizer steps")

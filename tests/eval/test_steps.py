@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from gen.data.index import write_index
 from gen.eval.cli import app
 from gen.eval.networks import load_network
-from gen.eval.steps import measure_steps
+from gen.eval.steps import STUDENT, Point, measure_steps, monotony
 from gen.models.denoiser import Denoiser, student_of
 from gen.pipeline import CXRPipeline
 
@@ -72,6 +72,17 @@ def test_an_untrained_student_of_one_step_is_its_teacher_in_one(measured, index,
         pipe("PA view.", steps=1, guidance=1.0, output_type="np", progress=False).images for pipe in (teacher, few)
     ]
     assert np.array_equal(*images)
+
+
+def test_it_is_said_whether_quality_falls_with_more_steps(measured):
+    section, _ = measured
+    assert sum(note.startswith("The student's quality ") for note in section.notes) == 1
+
+    def course(*distances):
+        return [Point(STUDENT, 2**power, 2**power, 0.1, d, 0.0) for power, d in enumerate(distances)][::-1]
+
+    assert monotony(course(9.0, 6.0, 6.1, 5.0)) == "does not fall as steps grow"
+    assert monotony(course(9.0, 6.0, 6.6, 5.0)) == "falls from 2 to 4 steps (distance +10.0%)"
 
 
 def test_finished_points_are_kept(measured, index, student, tiny_pipeline_dir, monkeypatch):

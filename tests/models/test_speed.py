@@ -39,6 +39,13 @@ def test_xformers_is_refused_where_it_cannot_run(denoiser):
     assert torch.isfinite(answer(denoiser)).all()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("xformers") is not None, reason="it is installed")
+def test_a_machine_with_a_gpu_is_told_of_the_extra(denoiser, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UserError, match=r"attention=xformers: needs pip install 'cxr-gen\[xformers\]'"):
+        use_xformers(denoiser)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_xformers_answers_as_sdpa_does(denoiser):
     pytest.importorskip("xformers")

@@ -1,5 +1,7 @@
 """Consistency distillation against closed forms: Gaussian data, whose flow and consistency function are known."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import LCMScheduler
@@ -15,6 +17,7 @@ from gen.objectives.consistency import (
     guided,
     pseudo_huber,
 )
+from gen.sampler import denoise
 from gen.schema import DiffusionConfig
 
 SPREAD = 0.6  # standard deviation of the data
@@ -262,3 +265,56 @@ def test_settings_that_cannot_be_are_refused():
     noisy.register_to_config(prediction_type="epsilon")
     with pytest.raises(UserError, match="noise prediction at zero terminal SNR"):
         build_sampler(config(), noisy)
+
+
+class Student:
+    """A student that has `learnt` a share of the way from the teacher's posterior mean to the exact answer."""
+
+    embeds_guidance = True
+
+    def __init__(self, made, learnt):
+        self.made, self.learnt = made, learnt
+        self.answer = answering(made, self.clean)
+
+    def clean(self, z, alpha, sigma, t):
+        """The exact one is the clean latent from which a jump to the segment's edge ends on the flow."""
+        edge = self.made._times((t + 1) // self.made.hop - 1)[1]
+        alpha_edge, sigma_edge = self.made._amplitudes(edge)
+        deviation = [(a**2 * SPREAD**2 + s**2).sqrt() for a, s in ((alpha, sigma), (alpha_edge, sigma_edge))]
+        ended, ratio = deviation[1] / deviation[0] * z, sigma_edge / sigma
+        exact = (ended - ratio * z) / (alpha_edge - ratio * alpha)
+        return self.learnt * exact + (1 - self.learnt) * posterior_mean(z, alpha, sigma, t)
+
+    def __call__(self, z, t, condition, scales):
+        return self.answer(z.double(), t.expand(len(z)), condition, scales)
+
+
+def errors_by_steps(segments, learnt):
+    """How far the spread of what the sampler draws is from the data's, by the number of steps."""
+    made = objective(config(segments=segments))
+    noise, errors = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(0)), {}
+    for steps in (1, 2, 4, 8):
+        drawn = denoise(Student(made, learnt), made.sampler, Nothing(), noise, steps, 1.0, [0, 1])
+        errors[steps] = abs(float(drawn.std()) / SPREAD - 1)
+    return errors
+
+
+CHANCE = 0.006  # three standard errors of the spread of so many numbers
+
+
+@pytest.mark.parametrize("learnt", [1.0, 0.9, 0.5])
+@pytest.mark.parametrize(("segments", "steps"), [(1, (1, 2, 4, 8)), (4, (1, 2, 4))])
+def test_quality_does_not_fall_as_steps_grow(segments, steps, learnt):
+    """Through the sampler itself: with every doubling the drawn spread comes nearer to the data's, or is exact."""
+    errors = errors_by_steps(segments, learnt)
+    assert all(errors[more] <= errors[fewer] + CHANCE for fewer, more in pairwise(steps)), errors
+    if learnt == 1:
+        assert all(errors[number] < CHANCE for number in steps if number >= segments), errors
+    else:
+        assert errors[steps[-1]] < 0.7 * errors[1], errors
+
+
+def test_a_student_of_segments_is_for_no_more_steps_than_segments():
+    """It jumps to a segment's edge; a step that ends within the segment lies beside the flow."""
+    errors = errors_by_steps(4, 1.0)
+    assert errors[4] < CHANCE and errors[8] > 10 * CHANCE
