@@ -36,6 +36,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "vary-pairs": "phantom/index.parquet --out looks --like index.parquet",
     },
     "cxr-eval": {
+        "prompts": "--real index.parquet --split test --each 2 --out prompts.csv",
         "report": "--real index.parquet --synthetic set --out evaluation",
         "fidelity": "--real index.parquet --synthetic set --out evaluation --network rad-dino",
         "alignment": "--real index.parquet --synthetic set --out evaluation --reader runs/classifier/export",
