@@ -37,7 +37,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "cxr-eval": {
         "prompts": "--real index.parquet --split test --each 2 --out prompts.csv",
-        "report": "--real index.parquet --synthetic set --out evaluation",
+        "report": "--real index.parquet --synthetic set --out evaluation --share",
         "fidelity": "--real index.parquet --synthetic set --out evaluation --network rad-dino",
         "alignment": "--real index.parquet --synthetic set --out evaluation --reader runs/classifier/export",
         "privacy": "--real index.parquet --synthetic set --out evaluation --model runs/mine/export",
