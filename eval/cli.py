@@ -50,6 +50,7 @@ Reader = Annotated[
 ]
 ImageText = Annotated[str | None, typer.Option(help="image-text model of open_clip; the shipped one if left out")]
 Lungs = Annotated[Path | None, typer.Option(help="folder of a lung segmenter; the shipped one if left out")]
+Reidentifier = Annotated[Path | None, typer.Option(help="network of train/reidentify.py: do patients come back?")]
 Share = Annotated[bool, typer.Option("--share", help="leave out real radiographs whose row has no may_ship")]
 Cache = Annotated[Path | None, typer.Option(help="folder of computed features; in --out if left out")]
 Seed = Annotated[int, typer.Option(help="of every random draw")]
@@ -70,6 +71,7 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
         reader: Reader = None,
         image_text: ImageText = None,
         lungs: Lungs = None,
+        reidentifier: Reidentifier = None,
         share: Share = False,
         cache: Cache = None,
         seed: Seed = 0,
@@ -80,7 +82,8 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
         from .evaluation import Options, measure, prepare, write
 
         workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        more = {"readers": tuple(reader or ["reader"]), "image_text": image_text, "lungs": lungs, "share": share}
+        more = {"readers": tuple(reader or ["reader"]), "image_text": image_text, "lungs": lungs}
+        more |= {"reidentifier": reidentifier, "share": share}
         options = Options(
             real, synthetic, out, tuple(network or ["reader"]), reference, trained_on, model, cache, seed, workers
         )

@@ -13,6 +13,7 @@ from .membership import judge_membership
 from .patients import judge_patients
 from .plots import histogram
 from .recalled_prompts import judge_prompts
+from .reidentification import judge_reidentified
 from .resampling import as_figure
 from .section import BAD, GOOD, UNCLEAR, Figure, Plot, Section, Verdict
 from .separation import separation
@@ -33,6 +34,7 @@ def measure(context: Context) -> Section:
     section.plots.append(offenders.side_by_side(context, found["features"], again))
     section.tables.append(offenders.listed(context, found["features"]))
     judge_patients(context, section)
+    judge_reidentified(context, section)
     judge_membership(context, section)
     judge_prompts(context, section, found["features"])
     section.notes += [
