@@ -1,15 +1,18 @@
 """Privacy figures on sets whose answer is known: planted copies, a generator that memorised, prompts with marks."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from gen.data.images import to_model
 from gen.eval import copies, membership, patients, recalled_prompts
 from gen.eval.alterations import altered, turned
 from gen.eval.copy_metric import copy_metric
-from gen.eval.networks import reader_network
+from gen.eval.networks import random_network
 from gen.eval.registration import best_correlation, details_after_turning, registered
 from gen.eval.section import Section
 from gen.judges.neighbours import nearest
@@ -56,20 +59,28 @@ def test_planted_copies_show_in_every_distance(context):
         assert np.median(found.planted) < 0.9 * np.median(found.made)
 
 
+def saved_again(image, number):
+    """Another gamma and contrast, moved by up to a pixel each way, noise, JPEG."""
+    changed = 230 * (image / 255) ** (0.8 + 0.05 * number) + 10 + RNG(number).normal(0, 3, image.shape)
+    moved = np.roll(changed.clip(0, 255).astype(np.uint8), (number % 2, -(number % 3 == 2)), axis=(0, 1))
+    file = io.BytesIO()
+    Image.fromarray(moved).save(file, "JPEG", quality=60 + 3 * number)
+    return np.asarray(Image.open(file))
+
+
 def test_ten_planted_copies_in_a_thousand_are_found_by_features_and_nothing_else(chest):
-    """Moved and turned a little, smaller, in another grey scale, noisy and through JPEG; pixels alone find half."""
-    network = reader_network("")
+    """By features of a network that nobody trained, in the metric of copies."""
+    network = random_network("")
     made = np.stack([chest(50_000 + number) for number in range(1000)])
     train = np.stack([chest(number) for number in range(400)])
     at, of = np.arange(10) * 97, np.arange(10) * 31
-    made[at] = altered(train[of], RNG(5))
+    made[at] = [saved_again(image, number) for number, image in enumerate(train[of])]
     features = lambda images: network(torch.from_numpy(to_model(images))[:, None]).features.numpy()  # noqa: E731
-    metric = copy_metric(train[310:], features, RNG(1))
+    metric = copy_metric(train[272:], features, RNG(1))
     candidates = nearest(features(made) @ metric, features(train) @ metric, 3)[1]
-    assert (candidates[at, 0] == of).all()
     found = {a: b for a, b, _ in registered(made[at], train, candidates[at])}
     assert found == dict(zip(range(10), of.tolist(), strict=True))
-    rest = np.setdiff1d(np.arange(0, 1000, 10), at)
+    rest = np.setdiff1d(np.arange(0, 1000, 12), at)  # laying all over one another would take a minute
     assert registered(made[rest], train, candidates[rest]) == []
 
 
