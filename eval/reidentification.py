@@ -35,15 +35,16 @@ def judge_reidentified(context: Context, section: Section) -> None:
     judge = Reidentifier.load(context.reidentifier)
     held_out = context.real[context.real["split"] != "train"].reset_index(drop=True)
     made, train, outside = (vectors_of(context, judge, rows) for rows in (context.synthetic, context.train, held_out))
-    same, other = pair_scores(outside, held_out, context)
+    pairs = patient_pairs(held_out["patient_id"].to_numpy(dtype=str), context.generator("verification pairs"))
+    same, other = ((outside[places[:, 0]] * outside[places[:, 1]]).sum(1) for places in pairs)
     if len(same) < FEW_PAIRS:
         words = f"only {len(same)} held-out patients have two radiographs"
         section.verdicts.append(Verdict(UNCLEAR, f"Re-identification by the network was not measured: {words}."))
         return
     closest = {"synthetic": closeness(made, train), "held-out patients": closeness(outside, train)}
-    pairs = separation(context, same, other, [_numbered(same), _numbered(other)], "verification")
+    told = separation(context, same, other, [held_out.iloc[places[:, 0]] for places in pairs], "verification")
     name = "re-identification network: one held-out patient or two (AUROC)"
-    section.figures.append(as_figure(name, pairs, len(same), better="", control=0.5))
+    section.figures.append(as_figure(name, told, len(same), control=0.5))
     _add_taken(section, closest["synthetic"], closest["held-out patients"], same)
     curves = closest | {"two images of one patient": same, "of two patients": other}
     caption = "Score of the re-identification network: to the nearest training image, and of pairs of held-out patients"
@@ -67,13 +68,6 @@ def closeness(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     return 1 - nearest(queries, references, metric="cosine")[0][:, 0]
 
 
-def pair_scores(vectors: np.ndarray, rows: pd.DataFrame, context: Context) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of one pair of every patient with two images, and of pairs of two patients. Shapes: -> [P], [Q]."""
-    pairs = patient_pairs(rows["patient_id"].to_numpy(dtype=str), context.generator("verification pairs"))
-    same, other = ((vectors[places[:, 0]] * vectors[places[:, 1]]).sum(1) for places in pairs)
-    return same, other
-
-
 def threshold(outside: np.ndarray) -> float:
     """The score that so few held-out radiographs reach with any training image. Shapes: [M]."""
     return float(np.quantile(outside, 1 - ALARMS))
@@ -95,8 +89,3 @@ def _verdict(taken: Interval, floor: float, known: float) -> Verdict:
     if known < BLIND:
         return Verdict(UNCLEAR, f"{words}, but it recognises few real patients; {beside}.")
     return Verdict(GOOD, f"No sign that patients come back: {words}; {beside}.")
-
-
-def _numbered(values: np.ndarray) -> pd.DataFrame:
-    """Every pair its own cluster."""
-    return pd.DataFrame({"patient_id": np.arange(len(values)).astype(str)})
