@@ -61,6 +61,7 @@ def jobs() -> dict[str, type[BaseModel]]:
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
     from gen.engine.distillation import DistillationJob
+    from gen.engine.reidentification import ReidentificationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
@@ -74,6 +75,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/classifier.py": ClassifierJob,
         "train/segmenter.py": SegmenterJob,
         "train/contrastive.py": ContrastiveJob,
+        "train/reidentify.py": ReidentificationJob,
         "cxr-eval utility": UtilityConfig,
     }
 

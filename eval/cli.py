@@ -50,6 +50,8 @@ Reader = Annotated[
 ]
 ImageText = Annotated[str | None, typer.Option(help="image-text model of open_clip; the shipped one if left out")]
 Lungs = Annotated[Path | None, typer.Option(help="folder of a lung segmenter; the shipped one if left out")]
+Reidentifier = Annotated[Path | None, typer.Option(help="network of train/reidentify.py: do patients come back?")]
+Share = Annotated[bool, typer.Option("--share", help="leave out real radiographs whose row has no may_ship")]
 Cache = Annotated[Path | None, typer.Option(help="folder of computed features; in --out if left out")]
 Seed = Annotated[int, typer.Option(help="of every random draw")]
 Workers = Annotated[int | None, typer.Option(help="processes that decode images; one a core if left out")]
@@ -69,6 +71,8 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
         reader: Reader = None,
         image_text: ImageText = None,
         lungs: Lungs = None,
+        reidentifier: Reidentifier = None,
+        share: Share = False,
         cache: Cache = None,
         seed: Seed = 0,
         workers: Workers = None,
@@ -78,11 +82,12 @@ def _command(parts: tuple[str, ...]) -> Callable[..., None]:
         from .evaluation import Options, measure, prepare, write
 
         workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        judges = {"readers": tuple(reader or ["reader"]), "image_text": image_text, "lungs": lungs}
+        more = {"readers": tuple(reader or ["reader"]), "image_text": image_text, "lungs": lungs}
+        more |= {"reidentifier": reidentifier, "share": share}
         options = Options(
             real, synthetic, out, tuple(network or ["reader"]), reference, trained_on, model, cache, seed, workers
         )
-        context, record = prepare(replace(options, **judges))
+        context, record = prepare(replace(options, **more))
         page, metrics = write(context, record, measure(context, parts))
         typer.echo(f"Open {page}\nor read {metrics}")
 

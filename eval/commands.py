@@ -1,10 +1,10 @@
-"""Commands of cxr-eval that take more than two sets: the utility study, and tables of image files."""
+"""Commands of cxr-eval besides its parts: prompts of a split, the utility study, tables of image files."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ Seed = Annotated[int, typer.Option(help="of every random draw")]
 
 def add_commands(app: typer.Typer) -> None:
     """Give cxr-eval these commands."""
+    app.command(help="Prompts of the held-out radiographs, a table to draw a synthetic set from.")(prompts)
     app.command(help="What a downstream classifier gains by the synthetic images.")(utility)
     app.command(help="Bone suppression against real soft-tissue images.")(bone)
     app.command("bone-findings", help="Whether bone suppression leaves disease alone.")(bone_findings)
@@ -26,6 +27,22 @@ def add_commands(app: typer.Typer) -> None:
     app.command(help="Phantom follow-ups: sizes of findings as drawn, against the true ones.")(sizes)
     app.command(help="Images of another view of the same study.")(views)
     app.command(help="Quality by number of steps and by seconds, of a model and its few-step student.")(steps)
+
+
+def prompts(
+    real: Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")],
+    out: Annotated[Path, typer.Option(help="CSV to write; draw it with cxr-sample image --table")],
+    split: Annotated[str, typer.Option(help="held-out split: test or val")] = "test",
+    each: Annotated[int, typer.Option(min=1, help="synthetic images a radiograph")] = 1,
+    may_ship_only: Annotated[bool, typer.Option("--may-ship-only", help="only rows that may be passed on")] = False,
+    most: Annotated[int | None, typer.Option(min=1, help="at most so many radiographs, at random")] = None,
+    wording: Annotated[Literal["plain", "templates"], typer.Option(help="one sentence, or varied templates")] = "plain",
+    seed: Seed = 0,
+) -> None:
+    from .prompts import write_prompts
+
+    count = write_prompts(real, out, split, each, may_ship_only, most, wording, seed)
+    typer.echo(f"{count} prompts, {count * each} images; draw them with cxr-sample image --table {out} --out set")
 
 
 def utility(

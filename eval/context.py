@@ -38,6 +38,8 @@ class Context:
     image_text: str | None = None  # see eval/image_text.py; None is the shipped one
     lungs: Path | None = None  # folder of train/segmenter.py; None is the shipped one
     writer: Callable[[np.ndarray], str] | None = None  # of a report, from an image [H, W] uint8
+    reidentifier: Path | None = None  # folder of train/reidentify.py
+    share: bool = False  # the page leaves out real radiographs that may not be passed on
     workers: int = 0
     resamples: int = 1000
     say: Callable[[str], None] = print

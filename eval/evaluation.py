@@ -47,6 +47,8 @@ class Options:
     readers: tuple[str, ...] = ("reader",)
     image_text: str | None = None
     lungs: Path | None = None
+    reidentifier: Path | None = None
+    share: bool = False
 
 
 def prepare(options: Options) -> tuple[Context, dict]:
@@ -78,6 +80,8 @@ def prepare(options: Options) -> tuple[Context, dict]:
         readers=options.readers,
         image_text=options.image_text,
         lungs=options.lungs,
+        reidentifier=options.reidentifier,
+        share=options.share,
     )
     remarks = [network.remark for network in networks] + _looks(context, options)
     return context, _record(context, options, keys, size, remarks)

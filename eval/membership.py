@@ -88,21 +88,26 @@ def losses_of(context: Context, pipeline: CXRPipeline, rows: pd.DataFrame) -> np
     return denoising_losses(pipeline, context.pixels(rows, pipeline.config.resolution), prompts)
 
 
-def generator_of(context: Context) -> CXRPipeline | None:
+class NoLosses(Exception):
+    """Why there is no generator whose denoising losses can be compared; one sentence."""
+
+
+def generator_of(context: Context) -> CXRPipeline:
     """The generator that was named, or the shipped one where the manifest says that it drew the set.
 
     A few-step student has no denoising loss; the model that it was distilled from saw the same images and stands in.
+    Errors: NoLosses.
     """
     from gen.pipeline import DEFAULT_MODEL, CXRPipeline
 
     pipeline = CXRPipeline.from_pretrained(context.model or DEFAULT_MODEL)
     drawn = set(map(str, context.synthetic.get("model_hash", [])))
     if context.model is None and drawn != {pipeline.model_hash}:
-        return None
+        raise NoLosses("it needs the generator that drew the set; name it with --model")
     return _with_losses(Path(context.model or DEFAULT_MODEL), pipeline)
 
 
-def _with_losses(folder: Path, pipeline: CXRPipeline) -> CXRPipeline | None:
+def _with_losses(folder: Path, pipeline: CXRPipeline) -> CXRPipeline:
     from gen.models.folders import read_settings
     from gen.models.loading import base_of
     from gen.pipeline import CXRPipeline
@@ -110,15 +115,20 @@ def _with_losses(folder: Path, pipeline: CXRPipeline) -> CXRPipeline | None:
     if not Denoiser(pipeline.unet).embeds_guidance:
         return pipeline
     base = base_of(folder, read_settings(folder / "model_index.json")) if folder.is_dir() else None
-    return None if base is None else CXRPipeline.from_pretrained(base)
+    if base is None:
+        raise NoLosses(
+            f"{folder.name} draws in few steps and has no denoising loss, and the model that it was distilled from is "
+            "not beside it; name that one with --model"
+        )
+    return CXRPipeline.from_pretrained(base)
 
 
 def judge_membership(context: Context, section: Section) -> None:
     """Figures, curve and verdict of membership inference, or the reason why there are none."""
-    pipeline = generator_of(context)
-    if pipeline is None:
-        section.notes.append("Membership inference was not run: name the generator that drew the set with --model.")
-        section.verdicts.append(Verdict(UNCLEAR, "Membership inference needs the generator (--model); not measured."))
+    try:
+        pipeline = generator_of(context)
+    except NoLosses as reason:
+        section.verdicts.append(Verdict(UNCLEAR, f"Membership inference was not measured: {reason}."))
         return
     members, others = candidates(context)
     if len(members) < MINIMUM:

@@ -53,8 +53,13 @@ SETTINGS: dict[str, tuple[Stage, ...]] = {
     "10 % real + 5x": (Stage(0.1, 5),),
     "10 % real + synthetic": (Stage(0.1, ALL),),
     "synthetic, then 10 % real": (Stage(0, ALL, share=0.5), Stage(0.1, share=0.5)),
+    "10 % real + rare synthetic": (Stage(0.1, ALL, rare=True),),
     "1 % real": (Stage(0.01),),
+    "1 % real + 1x": (Stage(0.01, 1),),
+    "1 % real + 2x": (Stage(0.01, 2),),
+    "1 % real + 5x": (Stage(0.01, 5),),
     "1 % real + synthetic": (Stage(0.01, ALL),),
+    "synthetic, then 1 % real": (Stage(0, ALL, share=0.5), Stage(0.01, share=0.5)),
 }
 REAL, SHUFFLED = "real", "real + shuffled synthetic"
 

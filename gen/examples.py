@@ -36,10 +36,11 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "vary-pairs": "phantom/index.parquet --out looks --like index.parquet",
     },
     "cxr-eval": {
-        "report": "--real index.parquet --synthetic set --out evaluation",
+        "prompts": "--real index.parquet --split test --each 2 --out prompts.csv",
+        "report": "--real index.parquet --synthetic set --out evaluation --share",
         "fidelity": "--real index.parquet --synthetic set --out evaluation --network rad-dino",
         "alignment": "--real index.parquet --synthetic set --out evaluation --reader runs/classifier/export",
-        "privacy": "--real index.parquet --synthetic set --out evaluation --model runs/mine/export",
+        "privacy": "--real index.parquet --synthetic set --out evaluation --reidentifier runs/reidentify_128/export",
         "fairness": "--real index.parquet --synthetic set --out evaluation",
         "utility": "--real index.parquet --synthetic set --out evaluation --config configs/utility_densenet121.yaml",
         "bone": "--pairs pairs.csv --out evaluation/bone",

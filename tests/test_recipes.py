@@ -10,6 +10,7 @@ from gen.engine.bones import BoneRegressionJob
 from gen.engine.classification import ClassifierJob
 from gen.engine.contrastive import ContrastiveJob
 from gen.engine.distillation import DistillationJob
+from gen.engine.reidentification import ReidentificationJob
 from gen.engine.segmentation import SegmenterJob
 from gen.eval.utility_plan import UtilityConfig
 from gen.models.codec import LatentCodec
@@ -22,6 +23,7 @@ JOBS |= {
     "segmenter.py": SegmenterJob,
     "bone_regression.py": BoneRegressionJob,
     "contrastive.py": ContrastiveJob,
+    "reidentify.py": ReidentificationJob,
 }
 JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}

@@ -51,7 +51,7 @@ class RadiographClassifier(ModelMixin, ConfigMixin):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.trunk, width = _backbone(backbone, tuple(widths), tuple(blocks), resolution)
+        self.trunk, width = backbone_of(backbone, tuple(widths), tuple(blocks), resolution)
         self.neck = nn.Linear(width, features)
         self.drop = nn.Dropout(dropout)
         self.sizes = (len(labels), len(views), 1, 1, 1)
@@ -67,11 +67,7 @@ class RadiographClassifier(ModelMixin, ConfigMixin):
 
     def prepare(self, image: Tensor) -> Tensor:
         """What the backbone sees: resampled, mean 0 and deviation 1 an image. [B, 1, H, W] -> [B, 1, R, R]."""
-        side = self.config.resolution
-        if image.shape[-2:] != (side, side):
-            image = F.interpolate(image.float(), (side, side), mode="bilinear", antialias=True)
-        std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
-        return (image - mean) / std.clamp_min(0.02)  # a blank image stays blank
+        return standardised(image, self.config.resolution)
 
     @torch.no_grad()
     def shift_findings(self, shift: Tensor) -> None:
@@ -92,6 +88,14 @@ class RadiographClassifier(ModelMixin, ConfigMixin):
                 f"backbone {name}: no pretrained weights to be had ({said}); set pretrained to false"
             ) from None
         self.trunk.load_state_dict(ready.state_dict())
+
+
+def standardised(image: Tensor, side: int) -> Tensor:
+    """Resampled, mean 0 and deviation 1 an image. Shapes: [B, 1, H, W] -> [B, 1, side, side]."""
+    if image.shape[-2:] != (side, side):
+        image = F.interpolate(image.float(), (side, side), mode="bilinear", antialias=True)
+    std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+    return (image - mean) / std.clamp_min(0.02)  # a blank image stays blank
 
 
 class SmallBackbone(nn.Sequential):
@@ -132,7 +136,8 @@ class ResidualBlock(nn.Module):
         return F.relu(y + self.past(x))
 
 
-def _backbone(name: str, widths: tuple, blocks: tuple, resolution: int) -> tuple[nn.Module, int]:
+def backbone_of(name: str, widths: tuple, blocks: tuple, resolution: int) -> tuple[nn.Module, int]:
+    """A one-channel backbone and the width of what it gives. Errors: UserError for a name that timm does not know."""
     if name == SMALL:
         return SmallBackbone(widths, blocks), widths[-1]
     model = _timm(name, resolution, pretrained=False)

@@ -118,6 +118,9 @@ def test_baselines():
         "1 % real",
     ]
     assert {baseline(name) for name in SETTINGS} <= set(SETTINGS)
+    for real in ("real", "10 % real", "1 % real"):  # every share of real patients with every amount of synthetic images
+        assert {real, f"{real} + 1x", f"{real} + 2x", f"{real} + 5x", f"{real} + synthetic"} <= set(SETTINGS)
+        assert baseline(f"synthetic, then {real}") == baseline(f"{real} + 5x") == real
 
 
 def test_what_is_refused(context):
