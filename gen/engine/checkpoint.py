@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import Accelerator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from gen.config import changed_fields, save_config
@@ -31,7 +32,7 @@ def claim_run(run: Path, config: Strict, data: str) -> None:
     _keep_others_out(run)
     path, seen = run / "config.yaml", run / "data.txt"
     if path.is_file():
-        changed = changed_fields(_started_with(path), config.model_dump(mode="json"))
+        changed = changed_fields(_as_of_today(_started_with(path), config), config.model_dump(mode="json"))
         if changed:
             raise UserError(
                 f"{path}: the run was started with other values of {', '.join(changed)}; choose another run="
@@ -69,6 +70,14 @@ def _started_with(path: Path) -> dict:
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged ({str(values)[:100]}); restore it or choose another run=")
     return values
+
+
+def _as_of_today(values: dict, config: Strict) -> dict:
+    """Settings of an earlier release with the fields that came since at their defaults, where they are valid now."""
+    try:
+        return type(config).model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values
 
 
 def states(run: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from gen.engine.checkpoint import states
@@ -165,6 +167,15 @@ def test_a_finished_run_has_nothing_left_to_do(world, straight):
     before = (straight / "metrics.jsonl").read_text()
     main(world / "text.yaml", f"run={straight}")
     assert (straight / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_of_an_earlier_release_is_resumed(world, straight, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    del settings["train"]["optimizer"]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    main(world / "text.yaml", f"run={run}")
 
 
 @pytest.mark.parametrize(
