@@ -611,13 +611,14 @@ def read_config(path: Path) -> None:
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
     from gen.engine.distillation import DistillationJob
+    from gen.engine.reidentification import ReidentificationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
     refusals = []
     jobs = (LatentJob, CodecJob, EncodeJob, TextEncoderJob, ClassifierJob, SegmenterJob, ContrastiveJob, UtilityConfig)
-    jobs += (BoneRegressionJob, DistillationJob)
+    jobs += (BoneRegressionJob, DistillationJob, ReidentificationJob)
     for job in jobs:
         try:
             config = load_config(job, path)

@@ -165,6 +165,12 @@ def test_settings_that_load_code_or_fill_the_memory_are_refused(hostile, part, s
     refused(hostile, "is refused")
 
 
+@pytest.mark.parametrize("setting", [{"mid_block_scale_factor": "1"}, {"norm_eps": {"a": 1}}], ids=str)
+def test_text_where_a_number_belongs_is_refused_before_anything_is_drawn(hostile, setting):
+    change(hostile / "unet" / "config.json", **setting)
+    refused(hostile, "is no number")
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 @pytest.mark.parametrize("damage", ["nan", "shape", "absent", "dtype"])
 def test_wrong_weights_are_named(hostile, part, damage):

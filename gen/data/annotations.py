@@ -75,10 +75,10 @@ def read_beside(index: str | Path, name: str) -> pd.DataFrame:
     remedy = "build the index again"
     table = read_parquet(path, remedy, COLUMNS[name])
     folder = path.parent.absolute()
-    for column in table.columns.intersection(TEXT_COLUMNS):
-        table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
-    for column in table.columns.intersection(PATH_COLUMNS):
-        with parsing(path, f"table of {name}", remedy):
+    with parsing(path, f"table of {name}", remedy):
+        for column in table.columns.intersection(TEXT_COLUMNS):
+            table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
+        for column in table.columns.intersection(PATH_COLUMNS):
             table[column] = [os.path.normpath(folder / value) if value else "" for value in table[column]]
     return table
 

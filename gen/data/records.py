@@ -41,7 +41,10 @@ class _Strings(Sequence):
 def _compact(column: pd.Series) -> Sequence | np.ndarray:
     if column.dtype.kind in "fiub":
         return column.to_numpy()
-    codes, values = pd.factorize(column)
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # nested values in a column of the user's own
+        codes, values = pd.factorize(column.astype(str))
     if len(values) < SHARED_BELOW and (codes >= 0).all():
         return np.asarray(values, dtype=object)[codes]
     return _Strings(column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Iterator
@@ -30,6 +31,14 @@ def read_settings(path: Path) -> dict:
     for name, value in _leaves(values, ""):
         _check_setting(path, name, value)
     return values
+
+
+def check_numbers(path: Path, kind: type, values: dict) -> None:
+    """Raise UserError where a setting whose default is a number is text or an object: it would fail when drawing."""
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        numeric = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
+        if numeric and isinstance(values.get(name), str | dict):
+            raise UserError(f"{path}: {name} {values[name]!r} is no number; fetch the model folder again")
 
 
 def read_json(path: Path, largest: int) -> dict:
