@@ -34,11 +34,17 @@ def read_settings(path: Path) -> dict:
 
 
 def check_numbers(path: Path, kind: type, values: dict) -> None:
-    """Raise UserError where a setting whose default is a number is text or an object: it would fail when drawing."""
+    """Raise UserError where a setting that must be a number is something else: it would fail only when drawing.
+
+    Whole numbers may be lists in diffusers (one a level) or left out; fractions may not.
+    """
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
-        numeric = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
-        if numeric and isinstance(values.get(name), str | dict):
-            raise UserError(f"{path}: {name} {values[name]!r} is no number; fetch the model folder again")
+        default, fraction = parameter.default, parameter.annotation in (float, "float")
+        if name not in values or isinstance(default, bool) or not isinstance(default, int | float):
+            continue
+        value = values[name]
+        if isinstance(value, str | dict) or (fraction and not isinstance(value, int | float)):
+            raise UserError(f"{path}: {name} {value!r} is no number; fetch the model folder again")
 
 
 def read_json(path: Path, largest: int) -> dict:
