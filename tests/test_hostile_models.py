@@ -165,7 +165,9 @@ def test_settings_that_load_code_or_fill_the_memory_are_refused(hostile, part, s
     refused(hostile, "is refused")
 
 
-@pytest.mark.parametrize("setting", [{"mid_block_scale_factor": "1"}, {"norm_eps": {"a": 1}}, {"dropout": [0.1]}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"mid_block_scale_factor": "1"}, {"norm_eps": {"a": 1}}, {"dropout": [0.1]}], ids=str
+)
 def test_text_where_a_number_belongs_is_refused_before_anything_is_drawn(hostile, setting):
     change(hostile / "unet" / "config.json", **setting)
     refused(hostile, "is no number")
