@@ -31,7 +31,7 @@ class NullPipeline:
     """Draws a grey square for everything: what is left is the machinery."""
 
     config = SimpleNamespace(name="null", steps=1, guidance=1.0)
-    model_hash, dtype, scheduler = "none", "none", None
+    model_hash, dtype, scheduler, execution = "none", "none", None, ""
     square = np.full((8, 8), 0.5, np.float32)
 
     def __call__(self, prompts, seed, steps, guidance, output_type, progress):
