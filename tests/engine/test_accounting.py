@@ -98,7 +98,8 @@ def test_a_curve_is_straight_between_points_and_beyond():
 def small():
     overrides = ["text.model=null", "text.layers=1", "denoiser.block_out_channels=[32,32,64]"]
     return [
-        load_config(LatentJob, CONFIGS / "text_256.yaml", [*overrides, f"data.resolution={px}"]) for px in (64, 128)
+        load_config(LatentJob, CONFIGS / "text_256.yaml", [*overrides, f"data.resolution={px}"])
+        for px in (64, 128, 256)
     ]
 
 
@@ -123,10 +124,10 @@ def test_the_parts_of_a_small_recipe(small):
 @pytest.mark.slow
 def test_memory_goes_with_the_positions(small):
     """One measured side speaks for the others."""
-    first, second = (account(job) for job in small)
+    first, second = (account(job) for job in small[1:])
     for checkpointing in (False, True):
         ours, theirs = first.activations[checkpointing].at(4 * 32), second.activations[checkpointing].at(32)
-        assert theirs <= ours <= 1.1 * theirs
+        assert theirs <= ours <= 1.25 * theirs  # what goes with the sample alone is counted with its positions
     assert first.decoding.at(4 * 32) == pytest.approx(second.decoding.at(32), rel=0.05)
 
 

@@ -68,7 +68,7 @@ def test_fidelity_has_its_figures_with_floors_and_controls(metrics):
 
 def test_privacy_has_its_figures(metrics):
     found = figures(metrics, "privacy")
-    assert found["copy rate", ""]["value"] == 0 and found["copy rate", ""]["control"] == 1
+    assert found["copy rate", ""]["value"] == 0 and found["copy rate", ""]["control"] >= 0.7  # by a random network
     assert found["re-identification of real patients (AUROC)", ""]["n"] >= 20
     assert 0 <= found["nearer to training than held-out, features", ""]["value"] <= 1
     texts = [verdict["text"] for verdict in metrics["sections"]["privacy"]["verdicts"]]
