@@ -42,8 +42,8 @@ def measure(context: Context) -> Section:
         "A copy is one exposure again. Two searches look for it: details of 64-pixel thumbnails of all pairs, which "
         "correlate at 0.88 or more at the best shift; and each image's nearest training images by features and by "
         "pixels, laid over it in 25 turns and sizes, where 0.86 counts. Other exposures, even of one patient, mostly "
-        "stay below. The floor is the same search with held-out images, the control with planted copies of training images: "
-        "another size, moved and turned a little, another grey scale, noise, JPEG.",
+        "stay below. The floor is the same search with held-out images, the control with planted copies of training "
+        "images: another size, moved and turned a little, another grey scale, noise, JPEG.",
         "A near copy is nearer to a training image than one in a thousand innocent real images is. A distance alone, "
         "even one that forgives what happens to copies, cannot tell all copies from other radiographs: the control "
         "says how many. "

@@ -16,6 +16,7 @@ from gen.engine.loop import Loop
 from gen.errors import exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
+from gen.models.recoding import redecoded, unfolded
 from gen.objectives.reconstruction import ReconstructionLoss
 from gen.schema import CodecJob
 
@@ -50,11 +51,11 @@ class CodecLearner(DatasetLearner):
         """A trained codec with its latents shown as this job's are, and with this job's decoder."""
         asked = self.job.codec
         if codec.config.unfold != asked.unfold:
-            codec = codec.unfolded(asked.unfold, self._images(self.dataset, WHITENING_IMAGES))
+            codec = unfolded(codec, asked.unfold, self._images(self.dataset, WHITENING_IMAGES))
         light = asked.decoder_channels, asked.decoder_layers
         if light != tuple(_tuple(codec.config.get(name)) for name in ("decoder_channels", "decoder_layers")):
             images = self._images(self.dataset, PRINCIPAL_COMPONENT_IMAGES)
-            codec = codec.redecoded(*light, asked.decoder_patch, images)
+            codec = redecoded(codec, *light, asked.decoder_patch, images)
         return codec
 
     @staticmethod

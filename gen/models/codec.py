@@ -33,7 +33,8 @@ class LatentCodec(ModelMixin, ConfigMixin):
     config of an AutoencoderKL that was made elsewhere. `unfold` u shows every latent to the denoiser as u x u positions
     of C / u^2 channels, by an orthogonal map that puts detail where it lies (`gen.models.linear_code.unfolding`): the
     code stays the same, and so does the noise, but edges run on from one position to the next. `decoder_channels`,
-    `decoder_layers` and `decoder_patch` give a `dc` codec a lighter decoder than its encoder mirrored (`redecoded`).
+    `decoder_layers` and `decoder_patch` give a `dc` codec a lighter decoder than its encoder mirrored
+    (`gen.models.recoding.redecoded`).
     """
 
     _supports_gradient_checkpointing = True
@@ -77,31 +78,6 @@ class LatentCodec(ModelMixin, ConfigMixin):
         self.register_buffer("latent_scale", torch.ones(latent_channels))
         if unfold > 1:
             self.register_buffer("unfolding", torch.eye(latent_channels))
-
-    def unfolded(self, unfold: int, images: Tensor) -> LatentCodec:
-        """The same codec with its latents shown in another way, fitted to images. Shapes: [N, 1, H, W] in [-1, 1]."""
-        fields = {name: value for name, value in self.config.items() if not name.startswith("_")}
-        codec = LatentCodec(**fields | {"unfold": unfold}).to(self.device)
-        own = {name: value for name, value in self.state_dict().items() if name != "unfolding"}
-        codec.load_state_dict(codec.state_dict() | own)
-        if unfold > 1:
-            codec.fit_unfolding(images.to(self.device))
-        return codec
-
-    def redecoded(self, channels: tuple[int, ...], layers: tuple[int, ...], patch: int, images: Tensor) -> LatentCodec:
-        """The same encoder and latents with a new light decoder, which starts as the best linear one for these images.
-
-        Shapes: images [N, 1, H, W] in [-1, 1].
-        """
-        fields = {name: value for name, value in self.config.items() if not name.startswith("_")}
-        light = {"decoder_channels": channels, "decoder_layers": layers, "decoder_patch": patch}
-        codec = LatentCodec(**fields | light).to(self.device)
-        kept = {name: v for name, v in self.state_dict().items() if not name.startswith("autoencoder.decoder.")}
-        codec.load_state_dict(codec.state_dict() | kept)
-        with torch.no_grad():
-            means = torch.cat([codec.moments(part).chunk(2, dim=1)[0] for part in images.to(self.device).split(8)])
-            codec.fit_synthesis(means, images.to(self.device))
-        return codec
 
     @classmethod
     def from_autoencoder(cls, autoencoder: AutoencoderKL) -> LatentCodec:

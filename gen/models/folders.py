@@ -47,6 +47,13 @@ def check_numbers(path: Path, kind: type, values: dict) -> None:
             raise UserError(f"{path}: {name} {value!r} is no number; fetch the model folder again")
 
 
+def component_settings(folder: Path, kind: type) -> dict:
+    """The settings of a component of a known class, checked. Errors: as `read_settings` and `check_numbers`."""
+    values = read_settings(folder / "config.json")
+    check_numbers(folder / "config.json", kind, values)
+    return values
+
+
 def read_json(path: Path, largest: int) -> dict:
     """A JSON object of at most so many bytes."""
     if not path.is_file():

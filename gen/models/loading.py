@@ -41,7 +41,7 @@ from gen.models.bone import BoneConditioner
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
 from gen.models.events import EventsEncoder
-from gen.models.folders import check_loaded, check_numbers, read_settings, refuse_pickles, said_plainly
+from gen.models.folders import check_loaded, component_settings, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
 
@@ -105,7 +105,7 @@ def pipeline_settings(folder: Path, index: dict, tasks: Container[str]) -> dict:
 
 def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.float32) -> Model:
     """A diffusers model of a known class from a folder."""
-    check_numbers(folder / "config.json", kind, read_settings(folder / "config.json"))
+    component_settings(folder, kind)
     refuse_pickles(folder)
     with said_plainly(folder, kind.__name__):
         model, report = kind.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
@@ -194,8 +194,7 @@ def _load_unet(kind: type[Model], folder: Path, base: Path | None, dtype: torch.
     path = folder / DIFFERENCE
     if base is None or not path.is_file():
         return load_component(kind, folder, dtype)
-    settings = read_settings(folder / "config.json")
-    check_numbers(folder / "config.json", kind, settings)
+    settings = component_settings(folder, kind)
     start = load_component(kind, base / "unet").state_dict()
     with said_plainly(folder, kind.__name__):
         model = kind.from_config(settings)

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from gen.errors import UserError
 from gen.models.codec import LOG_VARIANCE_RANGE, LatentCodec
 from gen.models.loading import load_codec, weights_hash
+from gen.models.recoding import redecoded, unfolded
 
 KINDS = ("dc", "kl", "vq")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -132,7 +133,7 @@ def test_whitening_does_not_change_what_is_reconstructed(kind):
 def test_unfolding_shows_the_same_code_in_another_way(kind):
     folded, image = codec(kind, linear_skip=kind == "dc"), images(8)
     folded.fit_whitening(folded.moments(image)[:, :4])
-    seen = folded.unfolded(2, image)
+    seen = unfolded(folded, 2, image)
     z, whole = (model.sample(model.moments(image)) for model in (seen, folded))
     assert z.shape[1:] == seen.latent_shape(32) == (1, 16, 16)
     assert folded.latent_shape(32) == (4, 8, 8)
@@ -141,7 +142,7 @@ def test_unfolding_shows_the_same_code_in_another_way(kind):
     torch.testing.assert_close(z.square().sum((1, 2, 3)), whole.square().sum((1, 2, 3)))  # so noise stays white
     torch.testing.assert_close(seen.decode(z), folded.decode(whole), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(seen.signature(), folded.signature())  # cached moments serve both
-    back = seen.unfolded(1, image)
+    back = unfolded(seen, 1, image)
     torch.testing.assert_close(back.sample(back.moments(image)), whole)
 
 
@@ -174,7 +175,7 @@ def test_a_new_decoder_keeps_the_latents_and_starts_as_the_best_linear_one():
     model.fit_linear_skip(image)
     model.fit_whitening(model.moments(image)[:, :4])
     model.fit_unfolding(image)
-    lighter = model.redecoded((8, 16), (1, 1), 2, image)
+    lighter = redecoded(model, (8, 16), (1, 1), 2, image)
     assert lighter.config.decoder_patch == 2
     assert torch.equal(lighter.sample(lighter.moments(image)), model.sample(model.moments(image)))
     torch.testing.assert_close(lighter.reconstruct(image), model.reconstruct(image), rtol=1e-4, atol=1e-4)
