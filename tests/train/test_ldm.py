@@ -122,9 +122,10 @@ def test_the_export_is_a_pipeline(straight):
 
 
 def arithmetic() -> dict[str, str]:
-    """What rounds: the version of torch and the processor, the latter as a checksum of its name."""
+    """What rounds: the version of torch, and the processor by a checksum of its name and by its vector instructions."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {"torch": torch.__version__.split("+")[0], "processor": f"{zlib.crc32(names[0].encode()):08x}"}
+    name, vectors = f"{zlib.crc32(names[0].encode()):08x}", torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__.split("+")[0], "processor": name, "vectors": vectors}
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="the processor has no name here")
