@@ -127,7 +127,7 @@ def test_memory_goes_with_the_positions(small):
     first, second = (account(job) for job in small[1:])
     for checkpointing in (False, True):
         ours, theirs = first.activations[checkpointing].at(4 * 32), second.activations[checkpointing].at(32)
-        assert theirs <= ours <= 1.25 * theirs  # what goes with the sample alone is counted with its positions
+        assert ours == pytest.approx(theirs, rel=0.25)  # attention grows faster, what goes with a sample alone does not
     assert first.decoding.at(4 * 32) == pytest.approx(second.decoding.at(32), rel=0.05)
 
 
