@@ -33,8 +33,18 @@ def forget_abandoned(path: str | Path) -> None:
     path = Path(path)
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         owner = left.name.split(".")[-2]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+        if owner.isdecimal() and not _runs(int(owner)):
             left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Images of one set that are the same picture: near-duplicates, and prompt collapse where their conditions differ.
 
-A model that ignores its prompt, or knows few pictures, gives them away here; the gate `duplicates` keeps them out of
-a set (sample/duplicates.py). Two images are the same picture by the
-rule for copies of real radiographs (`gen.data.duplicates`): that of other exposures, even of one patient, none reaches.
+A model that ignores its prompt, or knows few pictures, gives them away here; the gate `duplicates` keeps them out of a
+set (sample/duplicates.py). Two images are the same picture by the rule for copies of real radiographs
+(`gen.data.duplicates`): that of other exposures, even of one patient, none reaches.
 """
 
 from __future__ import annotations

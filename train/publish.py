@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import appearance_figures, reconstruction_figures
-from gen.errors import UserError, exit_on_user_error
+from gen.errors import exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, difference, lost
 from gen.models.loading import load_codec
+from gen.models.recoding import check_same_latents
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig
 
@@ -35,14 +36,7 @@ SHARED = ("vae", "text_encoder", "tokenizer")
 
 def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
     """Exchange the codec, after checking that both encode alike."""
-    difference = (codec.signature() - pipeline.vae.signature()).abs().max()
-    if difference > 1e-3:
-        raise UserError(
-            f"--codec: its latents differ from the model's by {difference:.3g}; only the decoder may differ"
-        )
-    views = [getattr(model, "unfolding", torch.eye(1)) for model in (codec, pipeline.vae)]
-    if views[0].shape != views[1].shape or (views[0] - views[1]).abs().max() > 1e-2:
-        raise UserError("--codec: it unfolds its latents in another way than the model's; only the decoder may differ")
+    check_same_latents(codec, pipeline.vae, "--codec")
     pipeline.register_modules(vae=codec)
     return pipeline
 

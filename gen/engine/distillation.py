@@ -17,6 +17,7 @@ from gen.engine.learner import DatasetLearner
 from gen.engine.loop import to_device
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, student_of
+from gen.models.recoding import check_same_latents
 from gen.objectives.consistency import ConsistencyConfig, ConsistencyObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig, Strict, TrainConfig
@@ -128,9 +129,9 @@ def load_guide(folder: Path, source: CXRPipeline) -> Denoiser:
     Errors: UserError where it reads others.
     """
     guide = CXRPipeline.from_pretrained(folder)
-    apart = (guide.vae.signature() - source.vae.signature()).abs().max()
-    if apart > 1e-3 or guide.config.task != source.config.task or _widths(guide) != _widths(source):
-        raise UserError(f"guide={folder}: reads other latents or conditions than the teacher; take an earlier one")
+    check_same_latents(guide.vae, source.vae, f"guide={folder}")
+    if guide.config.task != source.config.task or _widths(guide) != _widths(source):
+        raise UserError(f"guide={folder}: reads other conditions than the teacher; take an earlier one of it")
     return Denoiser(guide.unet).requires_grad_(False).eval()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gen.errors import UserError
 from gen.models.codec import LatentCodec
 
 
@@ -29,6 +30,16 @@ def redecoded(
         means = torch.cat([new.moments(part).chunk(2, dim=1)[0] for part in images.split(8)])
         new.fit_synthesis(means, images)
     return new
+
+
+def check_same_latents(codec: LatentCodec, other: LatentCodec, name: str) -> None:
+    """Raise UserError, which begins with `name`, where two codecs encode or show images in different ways."""
+    apart = (codec.signature() - other.signature()).abs().max()
+    if apart > 1e-3:
+        raise UserError(f"{name}: its latents differ from the model's by {apart:.3g}; only the decoder may differ")
+    views = [getattr(model, "unfolding", torch.eye(1)) for model in (codec, other)]
+    if views[0].shape != views[1].shape or (views[0] - views[1]).abs().max() > 1e-2:
+        raise UserError(f"{name}: it unfolds its latents in another way than the model's; only the decoder may differ")
 
 
 def _with(codec: LatentCodec, changes: dict, without: str) -> LatentCodec:

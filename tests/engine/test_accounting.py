@@ -123,7 +123,7 @@ def test_the_parts_of_a_small_recipe(small):
 
 @pytest.mark.slow
 def test_memory_goes_with_the_positions(small):
-    """One measured side speaks for the others."""
+    """One measured side speaks for the others, within a quarter."""
     first, second = (account(job) for job in small[1:])
     for checkpointing in (False, True):
         ours, theirs = first.activations[checkpointing].at(4 * 32), second.activations[checkpointing].at(32)

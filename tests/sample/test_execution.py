@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 
@@ -32,7 +31,6 @@ def test_a_set_says_how_it_was_run_and_goes_on_in_no_other_way(draw_plan, make_p
     assert code == 2 and "drawn with execution 'low memory', now None" in err
 
 
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="compiling takes minutes on a small CPU")
 @pytest.mark.slow
 def test_compiling_tells_what_it_cost(draw, manifest, tmp_path):
     code, _, err = draw("--prompt", "Clear lungs.", "--out", tmp_path, "--compile", "default")

@@ -143,7 +143,7 @@ def test_a_guide_changes_what_is_learned_and_must_be_of_the_teachers_kind(recipe
     guide.save_pretrained(tmp_path / "other")
     with pytest.raises(SystemExit) as end:
         main(recipe, f"run={tmp_path}/run", f"guide={tmp_path}/other", "consistency.guide_scale=2.0")
-    assert end.value.code == 2 and "reads other latents" in capsys.readouterr().err
+    assert end.value.code == 2 and "its latents differ from the model's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
