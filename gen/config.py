@@ -20,6 +20,7 @@ T = TypeVar("T", bound=Strict)
 FREE_FIELDS = {"run", "workers", "checkpoint_every", "log_every", "validate_every", "trackers", "minutes"}
 FREE_FIELDS |= {"validation_prompts", "gradient_checkpointing", "index", "moments", "events", "max_bad_share"}
 FREE_FIELDS |= {"attention", "compile"}
+DEEPEST = 64  # brackets within brackets
 
 
 def load_config(model: type[T], path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> T:
@@ -68,11 +69,24 @@ def config_hash(config: Strict) -> str:
     return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def parse_yaml(text: str) -> object:
+    """What YAML says; brackets are counted first, for the time that a nested file takes grows with its depth squared.
+
+    Errors: yaml.YAMLError.
+    """
+    depth = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"brackets nested deeper than {DEEPEST}")
+    return yaml.load(text, Loader=_Loader)
+
+
 def _read_yaml(path: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{path}: no such config file; recipes are in configs/")
     try:
-        values = yaml.load(path.read_text(), Loader=_Loader)
+        values = parse_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); mend it or copy a recipe") from None
     if not isinstance(values, dict):
@@ -90,7 +104,7 @@ def _apply(values: dict, override: str) -> None:
         if not isinstance(values, dict):
             raise UserError(f"override {override!r}: {parent} is a value, not a section")
     try:
-        values[leaf] = yaml.load(text, Loader=_Loader)
+        values[leaf] = parse_yaml(text)
     except (yaml.YAMLError, RecursionError):
         raise UserError(f"override {override!r}: {text!r} is not a YAML value; mend its brackets or quotes") from None
 

@@ -15,7 +15,7 @@ FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
     ("errors", "files", "schema", "examples"),
     ("config", "provenance"),
-    ("seeds",),
+    ("seeds", "schedulers"),
     ("models", "data", "objectives"),
     ("tasks", "phantom", "judges", "sampler"),
     ("calls",),

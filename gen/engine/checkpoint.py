@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from gen.config import changed_fields, save_config
+from gen.config import changed_fields, parse_yaml, save_config
 from gen.errors import UserError
 from gen.schema import Strict
 
@@ -64,7 +64,7 @@ def _keep_others_out(run: Path) -> None:
 def _started_with(path: Path) -> dict:
     """The config that a run was started with."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = parse_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         values = str(error).splitlines()[0]
     if not isinstance(values, dict):

@@ -13,25 +13,10 @@ from typing import TypeVar
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
-    DDPMScheduler,
-    DEISMultistepScheduler,
-    DPMSolverMultistepScheduler,
-    DPMSolverSinglestepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    KDPM2AncestralDiscreteScheduler,
-    KDPM2DiscreteScheduler,
-    LCMScheduler,
-    LMSDiscreteScheduler,
     ModelMixin,
     PixArtTransformer2DModel,
-    PNDMScheduler,
     SchedulerMixin,
-    TCDScheduler,
     UNet2DConditionModel,
-    UniPCMultistepScheduler,
 )
 from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file
@@ -44,19 +29,11 @@ from gen.models.events import EventsEncoder
 from gen.models.folders import check_loaded, component_settings, read_settings, refuse_pickles, said_plainly
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
+from gen.schedulers import OURS, SCHEDULERS
 
 Model = TypeVar("Model", bound=ModelMixin)
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md"]
 UNETS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DConditionModel, PixArtTransformer2DModel)}
-SCHEDULERS: dict[str, type[SchedulerMixin]] = {
-    kind.__name__: kind
-    for kind in (
-        *(DDIMScheduler, DDPMScheduler, DEISMultistepScheduler, DPMSolverMultistepScheduler),
-        *(DPMSolverSinglestepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler),
-        *(HeunDiscreteScheduler, KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler, LCMScheduler),
-        *(LMSDiscreteScheduler, PNDMScheduler, TCDScheduler, UniPCMultistepScheduler),
-    )
-}
 # what a task adds to its text encoder, saved beside the denoiser; module -> classes
 CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
     "gen.models.bone": {"BoneConditioner": BoneConditioner},
@@ -67,7 +44,7 @@ CONDITIONERS: dict[str, dict[str, type[ModelMixin]]] = {
 COMPONENTS: dict[str, dict[str, set[str]]] = {
     "vae": {"gen.models.codec": {"LatentCodec"}, "diffusers": {"AutoencoderKL"}},
     "unet": {"diffusers": set(UNETS)},
-    "scheduler": {"diffusers": set(SCHEDULERS)},
+    "scheduler": {"diffusers": set(SCHEDULERS) - OURS, "gen.schedulers": OURS},
     "text_encoder": {"transformers": {kind.__name__ for kind in ENCODERS.values()}},
     "conditioner": {module: set(kinds) for module, kinds in CONDITIONERS.items()},
 }

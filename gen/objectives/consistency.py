@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler, LCMScheduler, SchedulerMixin
+from diffusers import LCMScheduler, SchedulerMixin
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from gen.errors import UserError
 from gen.objectives import schedule
+from gen.schedulers import SegmentScheduler
 from gen.schema import Strict
 
 SIGMA_DATA = 0.5  # of the boundary scalings, as LCMScheduler has it
@@ -171,16 +172,14 @@ def pseudo_huber(error: Tensor, width: float) -> Tensor:
 
 
 def build_sampler(config: ConsistencyConfig, scheduler: SchedulerMixin) -> SchedulerMixin:
-    """The scheduler that a student is sampled with: noise anew at each step, or segment by segment without noise.
+    """The scheduler that a student is sampled with: noise anew at each step, or from segment to segment.
 
     Errors: UserError for a grid that does not divide the time steps, and for noise prediction at zero terminal SNR.
     """
     if config.segments == 1:
         sampler = LCMScheduler.from_config(scheduler.config, original_inference_steps=config.grid, clip_sample=False)
     else:
-        sampler = DDIMScheduler.from_config(
-            scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False
-        )
+        sampler = SegmentScheduler.from_config(scheduler.config, segments=config.segments)
     steps = sampler.config.num_train_timesteps
     if steps % config.grid:
         raise UserError(f"consistency.grid={config.grid}: must divide the teacher's {steps} time steps")

@@ -251,7 +251,7 @@ def test_samplers_follow_the_segments():
     assert type(build_sampler(config(), scheduler())).__name__ == "LCMScheduler"
     made = build_sampler(config(segments=4), scheduler())
     made.set_timesteps(4)
-    assert type(made).__name__ == "DDIMScheduler" and made.timesteps.tolist() == [999, 749, 499, 249]
+    assert type(made).__name__ == "SegmentScheduler" and made.timesteps.tolist() == [999, 749, 499, 249]
 
 
 def test_settings_that_cannot_be_are_refused():
@@ -303,18 +303,12 @@ CHANCE = 0.006  # three standard errors of the spread of so many numbers
 
 
 @pytest.mark.parametrize("learnt", [1.0, 0.9, 0.5])
-@pytest.mark.parametrize(("segments", "steps"), [(1, (1, 2, 4, 8)), (4, (1, 2, 4))])
-def test_quality_does_not_fall_as_steps_grow(segments, steps, learnt):
+@pytest.mark.parametrize("segments", [1, 4, 8])
+def test_quality_does_not_fall_as_steps_grow(segments, learnt):
     """Through the sampler itself: with every doubling the drawn spread comes nearer to the data's, or is exact."""
     errors = errors_by_steps(segments, learnt)
-    assert all(errors[more] <= errors[fewer] + CHANCE for fewer, more in pairwise(steps)), errors
+    assert all(errors[more] <= errors[fewer] + CHANCE for fewer, more in pairwise((1, 2, 4, 8))), errors
     if learnt == 1:
-        assert all(errors[number] < CHANCE for number in steps if number >= segments), errors
+        assert all(errors[number] < CHANCE for number in errors if number >= segments), errors
     else:
-        assert errors[steps[-1]] < 0.7 * errors[1], errors
-
-
-def test_a_student_of_segments_is_for_no_more_steps_than_segments():
-    """It jumps to a segment's edge; a step that ends within the segment lies beside the flow."""
-    errors = errors_by_steps(4, 1.0)
-    assert errors[4] < CHANCE and errors[8] > 10 * CHANCE
+        assert errors[8] < 0.7 * errors[1], errors
