@@ -3,6 +3,7 @@
 #   TORCH_BACKEND=cpu         on a machine without a GPU: the smaller CPU build of torch (asked of uv)
 #   BUDGET=30                 minutes that `make reproduce` may spend
 #   MODELS=text,fast          which models it retrains: text, fast, views, temporal, bone
+#   WORKERS=2                 processes that `make test` runs side by side, one core each
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos reproduce clean
@@ -13,6 +14,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 pytho
 TORCH_BACKEND ?=
 BUDGET ?= 30
 MODELS ?= text
+WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -29,7 +31,7 @@ demo: $(READY)  ## sixteen or more labelled radiographs from the shipped weights
 test: $(READY)  ## lint, then the whole suite
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: $(READY)  ## lint and types
 	@$(BIN)/ruff check .
