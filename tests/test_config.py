@@ -1,5 +1,6 @@
 """Configs: strict, overridable, and errors that name the file, the field and the remedy."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,14 @@ def test_changed_fields_are_those_that_change_the_result(recipe):
     assert changed_fields(old, dumped("initialise_from=model")) == ["initialise_from"]
     assert changed_fields({"a": 1}, {"b": 2}) == ["a", "b"]
     assert changed_fields({"codec": {"kind": "dc"}}, {"codec": {"kind": "kl"}}) == ["codec.kind"]
+
+
+def test_a_deeply_nested_recipe_is_refused_at_once(tmp_path):
+    path = tmp_path / "deep.yaml"
+    path.write_text("a: " + "[" * 100_000)
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"deep\.yaml: not valid YAML \(brackets nested deeper than 64"):
+        load_config(LatentJob, path)
+    with pytest.raises(UserError, match="is not a YAML value"):
+        load_config(LatentJob, Path(__file__).parents[1] / "configs" / "tiny_text.yaml", ["run=" + "[" * 100_000])
+    assert time.process_time() - began < 2
