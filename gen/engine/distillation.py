@@ -38,6 +38,7 @@ class DistillationJob(Strict):
     data: DataConfig
     teacher: Path = Field(description="pipeline folder of any task; its codec and its task go into the student")
     guide: Path | None = Field(None, description="pipeline folder of a less trained teacher, to move away from")
+    initialise_from: Path | None = Field(None, description="pipeline folder of a student whose weights start the run")
     consistency: ConsistencyConfig
     lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters, merged at export [lora]")
     steps: int = Field(4, gt=0, description="sampling steps that the exported student takes unless told otherwise")
@@ -70,6 +71,8 @@ class DistillationLearner(DatasetLearner):
         if self.dataset.store is not None:
             self.dataset.store.check_codec(self.codec.signature().tolist())
         student = student_of(self.teacher, job.consistency.guidance_channels).requires_grad_(True)
+        if job.initialise_from is not None:
+            start_from(job.initialise_from, student)
         if job.lora_rank:
             with_adapters(student, job.lora_rank)
         self.trained = nn.ModuleDict({"denoiser": student})
@@ -121,6 +124,18 @@ class DistillationLearner(DatasetLearner):
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """A pipeline folder."""
         self.pipeline(trained).save_pretrained(folder)
+
+
+def start_from(folder: Path, student: Denoiser) -> None:
+    """Give a student the weights of an earlier one, as where its teacher has been trained further since.
+
+    Errors: UserError where that one is no student, or of other shapes.
+    """
+    weights = CXRPipeline.from_pretrained(folder).unet.state_dict()
+    wanted = student.backbone.state_dict()
+    if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in wanted.items()}:
+        raise UserError(f"initialise_from={folder}: no student of this teacher's shape and guidance_channels")
+    student.backbone.load_state_dict(weights)
 
 
 def load_guide(folder: Path, source: CXRPipeline) -> Denoiser:

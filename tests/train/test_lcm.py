@@ -146,6 +146,16 @@ def test_a_guide_changes_what_is_learned_and_must_be_of_the_teachers_kind(recipe
     assert end.value.code == 2 and "its latents differ from the model's" in capsys.readouterr().err
 
 
+def test_a_student_goes_on_from_an_earlier_one(recipe, straight, tiny_pipeline_dir, tmp_path, capsys):
+    still = ["train.steps=1", "train.learning_rate=1e-12", f"initialise_from={straight}/export"]
+    main(recipe, f"run={tmp_path}/on", *still)
+    before, after = unet_weights(straight / "export"), unet_weights(tmp_path / "on" / "export")
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    with pytest.raises(SystemExit):
+        main(recipe, f"run={tmp_path}/no", f"initialise_from={tiny_pipeline_dir}")
+    assert "no student of this teacher's shape" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
