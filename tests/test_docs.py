@@ -48,9 +48,9 @@ def test_every_setting_says_what_it_is(name):
     assert silent == []
 
 
-def commands(path):
+def commands(page):
     """Lines of code blocks without a language, or in a shell's, joined where they go on; remarks taken off."""
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.M | re.S)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)
     shell = "".join(text for language, text in fences if language in ("", "bash", "sh"))
     for line in shell.replace("\\\n", " ").splitlines():
         text = re.sub(r"(^|\s)#.*$", "", line).strip()
@@ -59,7 +59,7 @@ def commands(path):
             yield text.replace(".venv/bin/", "")
 
 
-COMMANDS = [(page.name, command) for page in PAGES for command in commands(page)]
+COMMANDS = [(page.name, command) for page in PAGES for command in commands(page.read_text())]
 
 
 @pytest.mark.parametrize(("page", "command"), [c for c in COMMANDS if c[1].startswith("cxr-")], ids=lambda x: x[:60])
