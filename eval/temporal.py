@@ -119,15 +119,17 @@ def _of_direction(
 def _of_copying(
     asked: dict[str, tuple[Measure, np.ndarray]], candidates: dict[str, Readings], weights: np.ndarray
 ) -> list[Verdict]:
-    """A warning where generated images are nearer to the prior than real follow-ups are, and no nearer to the truth."""
+    """A warning where generated images are nearer to the prior than real follow-ups are."""
     measure, chosen = asked[TO_PRIOR]
     made, real = (partial(measure, candidates[who], chosen) for who in (GENERATED, REAL))
     nearer = difference(made, real, weights)
     measure, chosen = asked[TO_REAL]
     gain = difference(*(partial(measure, candidates[who], chosen) for who in (GENERATED, COPY)), weights)
-    if not nearer.low > 0 or gain.low > 0:
+    if not nearer.low > 0:
         return []
     words = f"Generated follow-ups are nearer to the prior ({made(None):.2f}) than the real ones are ({real(None):.2f})"
+    if gain.low > 0:
+        return [Verdict(UNCLEAR, f"{words}, but nearer to these than a copy is ({gain.value:+.3f}).")]
     return [Verdict(BAD, f"{words}, and no nearer to these than a copy is: they change too little, or at random.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,13 @@ def _names(pairs: pd.DataFrame) -> pd.Series:
         f"_{mix(Path(a).name, Path(b).name):016x}"[:9] for a, b in zip(pairs["image"], pairs["prior"], strict=True)
     ]
     return names.where(~names.duplicated(keep=False), names + marks)
+
+
+def fingerprint(pairs: pd.DataFrame) -> str:
+    """12 digits of the pairs' files by name, in their order, and of their events."""
+    names = ([Path(file).name for file in pairs[column]] for column in ("image", "prior"))
+    said = "\n".join("\t".join(row) for row in zip(*names, pairs["events"], pairs["events_wrong"], strict=True))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def unread(cells: Iterable[str], pipeline: CXRPipeline) -> list[str]:

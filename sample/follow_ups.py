@@ -12,15 +12,16 @@ import typer
 
 from gen.files import replacing
 
-from .follow_pairs import held_out_pairs, prepared, unread
-from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
+from .follow_pairs import fingerprint, held_out_pairs, prepared, unread
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
+from .settings import claim
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gen import CXRPipeline
 
-RIGHT, WRONG = "generated", "generated_wrong"
+RIGHT, WRONG, SETTINGS = "generated", "generated_wrong", "follow_ups.json"
 SHOWN = 12
 CARRIED = ("gap_hours", "prior_findings", "events", "events_wrong", "study_id", "prior_study", "view", "sex", "age")
 
@@ -79,6 +80,7 @@ def follow_ups(
     for line in unread(pairs["events"], pipeline):
         typer.echo(line, err=True)
     plan = Plan(pairs, out, seed, steps, guidance)
+    claim(out / SETTINGS, {**settings_of(pipeline, steps, guidance), "seed": seed, "pairs": fingerprint(pairs)})
     draw_pairs(pipeline, plan, batch_size)
     write_pairs(plan)
     write_strips(plan, pipeline.config.name)

@@ -1,6 +1,8 @@
 """cxr-sample temporal and follow-ups: one radiograph's futures, and pairs of held-out patients for cxr-eval."""
 
 import csv
+import io
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,9 @@ from gen.sample.follow_pairs import exchanged
 
 
 def drawn(place):
-    Image.fromarray(np.random.default_rng(list(place.stem.encode())).integers(0, 255, (32, 32), dtype=np.uint8)).save(place)
+    Image.fromarray(np.random.default_rng(list(place.stem.encode())).integers(0, 255, (32, 32), dtype=np.uint8)).save(
+        place
+    )
     return str(place)
 
 
@@ -73,13 +77,31 @@ def test_some_sources_and_a_few_pairs(follow_ups, wards):
     assert code == 2 and "split 'test' has no rows of source 'nights'; choose from days, order" in err
 
 
-def test_every_pair_has_its_own_file_where_studies_are_not_told(follow_ups, wards):
+def test_every_pair_has_its_own_file_where_studies_are_not_told(follow_ups, wards, tmp_path):
     table = pd.read_parquet(wards)
     table.assign(study_id="").to_parquet(wards)
     _, _, err, rows = follow_ups(wards)
     assert len({row["generated"] for row in rows}) == len(rows) == 12, err
+    shutil.rmtree(tmp_path / "out")
     table.drop(columns="study_id").to_parquet(wards)
     assert len({row["generated"] for row in follow_ups(wards)[3]}) == 12
+
+
+def test_the_same_command_goes_on_and_another_is_refused(follow_ups, wards, tmp_path):
+    assert follow_ups(wards, "--source", "days")[0] == 0
+    first, *others = sorted((tmp_path / "out" / "images").iterdir())
+    bits, times = first.read_bytes(), [path.stat().st_mtime_ns for path in others]
+    first.unlink()
+    assert follow_ups(wards, "--source", "days", "--batch-size", 8)[0] == 0
+    assert first.is_file() and times == [path.stat().st_mtime_ns for path in others]
+    assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(io.BytesIO(bits))))
+    for options, said in (
+        (("--seed", 1), "seed 0, not 1"),
+        (("--guidance", 2), "guidance '1.0'"),
+        (("--n", 2), "pairs"),
+    ):
+        code, _, err, _ = follow_ups(wards, "--source", "days", *options)
+        assert code == 2 and f"holds images of {said}" in err and "give another --out" in err
 
 
 @pytest.mark.parametrize(
@@ -122,7 +144,7 @@ def test_futures_by_any_execution(cxr_sample, tiny_temporal_dir, tmp_path):
 
 
 def test_bones_by_any_execution(cxr_sample, tiny_bone_dir, tmp_path):
-    Image.fromarray(np.full((64, 64), 90, np.uint8)).save(tmp_path / "chest.png")
+    Image.fromarray(np.full((160, 160), 90, np.uint8)).save(tmp_path / "chest.png")
     command = ("bone", tmp_path / "chest.png", "--model", tiny_bone_dir, "--steps", 1, "--device", "cpu", "--anyway")
     soft = []
     for name, options in (("plain", ()), ("low", ("--low-memory",))):
