@@ -1,76 +1,38 @@
 """Follow-up images: do they show the labels of the real follow-up, change in its direction, and stay the same patient?
 
 From a table of image files: prior, target (the real follow-up), generated, and the columns prior_findings and findings
-(of the target), patient, and if wanted subset, generated_wrong (drawn with another patient's events), events and
-gap_hours. Beside the generated images stand the real follow-up, the prior handed on unchanged, the generated image of
-another patient; beside their labels those of the prior, and of a classifier that sees the table alone.
+(of the target), patient, and if wanted subset, sex, age, generated_wrong (drawn with another patient's events), events,
+events_wrong and gap_hours. Beside the generated images stand the real follow-up, the prior handed on unchanged, the
+generated image of another patient; beside their labels those of the prior, and of a classifier that sees the table
+alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from gen.errors import UserError
-
-from . import labels
-from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_files, truth_matrix
+from .progression import COURSE, DIRECTION, TO_PRIOR, TO_REAL, Measure, measures
+from .readings import Judge, Readings
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .series import ALL, COPY, GENERATED, LEAST, REAL, SHUFFLED, UNKNOWN, WRONG_EVENTS, Series, read_series
+from .stats import Interval
 from .table_baselines import CLASSIFIED, COPIED, label_rows
-from .tables import read_pairs
 
-IMAGES = ("prior", "target", "generated")
-COLUMNS = ("findings", "prior_findings", "patient")
-ALL, SAME, DIFF = "All", "Same", "Diff"
-GENERATED, COPY, REAL, SHUFFLED = "generated", "copy of the prior", "real follow-up", "another patient's"
-WRONG, WRONG_EVENTS = "generated_wrong", "with another patient's events"
-NEAR = 10  # years
-LEAST = 5  # images with a label and images without it
-
-
-@dataclass(frozen=True)
-class Series:
-    """N pairs: what their images were read as, which labels they have, and who they are of.
-
-    `read` holds prior, target and generated. Shapes: truth, before [N, K] bool for `names`; subset, patients [N].
-    """
-
-    names: list[str]
-    read: dict[str, Readings]
-    truth: np.ndarray
-    before: np.ndarray
-    subset: np.ndarray
-    patients: np.ndarray
-
-    def candidates(self, seed: int) -> dict[str, Readings]:
-        """What could be handed out as the follow-up: the generated image and its baselines."""
-        generated = self.read["generated"]
-        found = {
-            GENERATED: generated,
-            COPY: self.read["prior"],
-            REAL: self.read["target"],
-            SHUFFLED: generated.at(other_rows(self.patients, seed)),
-        }
-        return found | ({WRONG_EVENTS: self.read[WRONG]} if WRONG in self.read else {})
+FEW = 20  # patients, below which a bootstrap of them covers less than it says
+OF_EVENTS = (f"AUROC, {ALL}", f"F1, {ALL}", DIRECTION, COURSE, TO_PRIOR, TO_REAL)
 
 
 def measure_series(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
     """Judge a table of follow-up images. Errors: UserError for a missing column or file."""
-    rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
-    series = _series(rows, judge, table)
+    rows, series = read_series(table, judge)
     section = summary(series, draws, seed)
-    subsets = {name: series.subset == name for name in (SAME, DIFF)}
-    subsets = {ALL: np.ones(len(series.subset), bool), **{name: one for name, one in subsets.items() if one.any()}}
-    weights = cluster_counts(series.patients, draws, seed)
-    found = label_rows(rows, series.truth, series.before, subsets, series.patients, weights)
-    header = ("pairs", "n", *(f"{figure}, {who}" for who in (COPIED, CLASSIFIED) for figure in ("AUROC", "F1")))
-    section.tables.append(Table("Labels without an image", header, found))
+    if series.names:
+        section.tables.append(_without_images(rows, series, draws, seed))
     return section
 
 
@@ -78,12 +40,9 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
     """Figures of the generated images, with the real follow-up as floor and another patient's as control."""
     section = Section("temporal", "Follow-up images")
     weights = cluster_counts(series.patients, draws, seed)
-    candidates = series.candidates(seed)
-    thresholds = _thresholds(series)
-    measures = _measures(series, thresholds)
+    candidates, asked = series.candidates(seed), measures(series)
     rows = []
-    for name, (measure, subset) in measures.items():
-        chosen = series.subset == subset if subset != ALL else np.ones(len(series.subset), bool)
+    for name, (measure, chosen) in asked.items():
         values = {who: partial(measure, read, chosen) for who, read in candidates.items()}
         found = {who: estimate(value, weights) for who, value in values.items()}
         floor, control = found[REAL].value, found[SHUFFLED].value
@@ -94,94 +53,105 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
             section.figures.append(shown)
         gain = difference(values[GENERATED], values[COPY], weights)
         cells = [f"{one.value:.3f}" for one in found.values()]
-        rows.append((name, *cells, *told(gain)))
-    header = ("figure", *candidates, "generated minus copy", "95 % interval", "p")
+        rows.append((name, str(int(chosen.sum())), *cells, *told(gain)))
+    header = ("figure", "n", *candidates, "generated minus copy", "95 % interval", "p")
     section.tables.append(Table("Follow-up images and their baselines", header, rows))
-    section.verdicts.append(_verdict(section))
-    section.notes.append(
-        f"Labels: {', '.join(series.names)}. Same and Diff: pairs whose findings are those of the prior, or not; "
-        "direction: of the labels that changed, how many moved the reader's probability the right way (no movement "
-        "counts half). F1 uses thresholds chosen on the real priors."
-    )
+    section.verdicts += [_of_direction(asked, candidates, weights), *_of_copying(asked, candidates, weights)]
+    if series.exchanged is not None:
+        _add_events(section, series, asked, candidates, weights)
+    section.notes.append(_note(series))
     return section
 
 
-def direction(read: Readings, prior: Readings, truth: np.ndarray, before: np.ndarray, names: list[str]):
-    """For each pair, how many labels that changed were moved the right way, and how many changed. Shapes: [N], [N]."""
-    moved = np.sign(read.scores(names) - prior.scores(names))
-    asked = truth.astype(int) - before.astype(int)
-    return ((moved * asked + 1) / 2 * (asked != 0)).sum(1), (asked != 0).sum(1)
+def _add_events(
+    section: Section,
+    series: Series,
+    asked: dict[str, tuple[Measure, np.ndarray]],
+    candidates: dict[str, Readings],
+    weights: np.ndarray,
+) -> None:
+    """The own events less another patient's, of the pairs where these differ."""
+    rows, gains = [], {}
+    for name in [name for name in OF_EVENTS if name in asked]:
+        measure, chosen = asked[name]
+        chosen = chosen & series.exchanged
+        own, other = (partial(measure, candidates[who], chosen) for who in (GENERATED, WRONG_EVENTS))
+        if chosen.any():
+            gains[name] = difference(own, other, weights)
+            cells = [f"{of(None):.3f}" for of in (own, other)]
+            rows.append((name, str(int(chosen.sum())), *cells, *told(gains[name])))
+    if not rows:
+        section.notes.append("No pair has events that differ from the other patient's: nothing is said of events.")
+        return
+    header = ("figure", "n", "own events", "another patient's events", "own minus other", "95 % interval", "p")
+    section.tables.append(Table("What the events do, of pairs where they differ", header, rows))
+    section.verdicts.append(_of_events(gains[TO_REAL], int(series.exchanged.sum())))
 
 
-def _measures(series: Series, thresholds: np.ndarray) -> dict[str, tuple[Callable, str]]:
-    found: dict[str, tuple[Callable, str]] = {}
-    for subset in (ALL, SAME, DIFF):
-        found[f"AUROC, {subset}"] = (partial(_label_figure, series, labels.auroc, None), subset)
-        found[f"F1, {subset}"] = (partial(_label_figure, series, labels.f1, thresholds), subset)
-    found["direction"] = (partial(_direction_share, series), ALL)
-    found["similarity to the prior"] = (partial(_similarity, series, "prior"), ALL)
-    found["similarity to the real follow-up"] = (partial(_similarity, series, "target"), ALL)
-    found["sex read as in the prior"] = (partial(_same_sex, series), ALL)
-    found["age read within 10 years of the prior"] = (partial(_same_age, series), ALL)
-    return found
+def _without_images(rows: pd.DataFrame, series: Series, draws: int, seed: int) -> Table:
+    """Labels as the prior's, or a classifier of the table, would have them, of the pairs whose findings are known."""
+    known = series.labelled
+    subsets = {name: chosen[known] for name, chosen in series.subsets().items()}
+    weights = cluster_counts(series.patients[known], draws, seed)
+    labels = (series.truth[known], series.before[known])
+    found = label_rows(rows[known].reset_index(drop=True), *labels, subsets, series.patients[known], weights)
+    header = ("pairs", "n", *(f"{figure}, {who}" for who in (COPIED, CLASSIFIED) for figure in ("AUROC", "F1")))
+    return Table("Labels without an image", header, found)
 
 
-def _label_figure(
-    series: Series, of: Callable, thresholds: np.ndarray | None, read: Readings, chosen: np.ndarray, weights
-):
-    scores, truth = read.scores(series.names)[chosen], series.truth[chosen]
-    said = scores if thresholds is None else scores >= thresholds
-    return labels.macro(of, said, truth, None if weights is None else weights[:, chosen])
-
-
-def _direction_share(series: Series, read: Readings, chosen: np.ndarray, weights):
-    right, asked = direction(read, series.read["prior"], series.truth, series.before, series.names)
-    counts = (np.ones((1, len(right))) if weights is None else weights) * chosen
-    with np.errstate(invalid="ignore"):
-        share = (counts @ right) / (counts @ asked)
-    return float(share[0]) if weights is None else share
-
-
-def _similarity(series: Series, to: str, read: Readings, chosen: np.ndarray, weights):
-    centre = series.read["prior"].features.mean(0)  # what all radiographs share says nothing of a person
-    values = np.where(chosen, cosine(read.features - centre, series.read[to].features - centre), np.nan)
-    return labels.mean(values, weights)
-
-
-def _same_sex(series: Series, read: Readings, chosen: np.ndarray, weights):
-    same = (read.female >= 0.5) == (series.read["prior"].female >= 0.5)
-    return labels.mean(np.where(chosen, same, np.nan), weights)
-
-
-def _same_age(series: Series, read: Readings, chosen: np.ndarray, weights):
-    near = np.abs(read.age - series.read["prior"].age) <= NEAR
-    return labels.mean(np.where(chosen, near, np.nan), weights)
-
-
-def _thresholds(series: Series) -> np.ndarray:
-    scores = series.read["prior"].scores(series.names)
-    return np.array([labels.best_threshold(scores[:, k], series.before[:, k]) for k in range(len(series.names))])
-
-
-def _series(rows: pd.DataFrame, judge: Judge, table: str | Path) -> Series:
-    truth, before = (truth_matrix(rows[name], judge.labels) for name in ("findings", "prior_findings"))
-    names = judged_labels(truth, judge.labels, LEAST)
-    names = [name for name in names if before[:, judge.labels.index(name)].any()]
-    if not names:
-        raise UserError(f"{table}: no finding stands in {LEAST} rows and is absent from {LEAST}; give more pairs")
-    places = [judge.labels.index(name) for name in names]
-    same = (truth == before).all(1)
-    subset = rows["subset"].to_numpy() if "subset" in rows else np.where(same, SAME, DIFF)
-    images = (*IMAGES, WRONG) if WRONG in rows else IMAGES
-    read = {name: read_files(judge, rows[name], name) for name in images}
-    return Series(names, read, truth[:, places], before[:, places], subset, rows["patient"].to_numpy())
-
-
-def _verdict(section: Section) -> Verdict:
-    made = section.figure("direction", GENERATED)
-    if made.low is None or made.high is None:
+def _of_direction(
+    asked: dict[str, tuple[Measure, np.ndarray]], candidates: dict[str, Readings], weights: np.ndarray
+) -> Verdict:
+    measure, chosen = asked.get(DIRECTION, (None, None))
+    found = {who: estimate(partial(measure, candidates[who], chosen), weights) for who in (GENERATED, REAL) if measure}
+    if not found or np.isnan(found[GENERATED].low):
         return Verdict(UNCLEAR, "Too few findings change to tell whether generated follow-ups move the right way.")
+    made, real = found[GENERATED], found[REAL]
     if made.low > 0.5:
         return Verdict(GOOD, f"Findings move in the right direction in {made.value:.0%} of changes (chance: 50 %).")
+    if not real.low > 0.5:
+        words = f"The reader itself sees the right direction in {real.value:.0%} of changes on the real follow-ups"
+        return Verdict(UNCLEAR, f"{words}: of the generated ones ({made.value:.0%}) it can tell nothing.")
     kind, words = (BAD, "do worse than chance") if made.high < 0.5 else (UNCLEAR, "cannot be told from chance")
     return Verdict(kind, f"Changes of findings ({made.value:.0%} in the right direction) {words}.")
+
+
+def _of_copying(
+    asked: dict[str, tuple[Measure, np.ndarray]], candidates: dict[str, Readings], weights: np.ndarray
+) -> list[Verdict]:
+    """A warning where generated images are nearer to the prior than real follow-ups are."""
+    measure, chosen = asked[TO_PRIOR]
+    made, real = (partial(measure, candidates[who], chosen) for who in (GENERATED, REAL))
+    nearer = difference(made, real, weights)
+    measure, chosen = asked[TO_REAL]
+    gain = difference(*(partial(measure, candidates[who], chosen) for who in (GENERATED, COPY)), weights)
+    if not nearer.low > 0:
+        return []
+    words = f"Generated follow-ups are nearer to the prior ({made(None):.2f}) than the real ones are ({real(None):.2f})"
+    if gain.low > 0:
+        return [Verdict(UNCLEAR, f"{words}, but nearer to these than a copy is ({gain.value:+.3f}).")]
+    return [Verdict(BAD, f"{words}, and no nearer to these than a copy is: they change too little, or at random.")]
+
+
+def _of_events(gain: Interval, pairs: int) -> Verdict:
+    shown = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), {pairs} pairs"
+    if gain.low > 0:
+        return Verdict(GOOD, f"The own events bring the image nearer to the real follow-up than another's do: {shown}.")
+    kind = BAD if gain.high < 0 else UNCLEAR
+    return Verdict(kind, f"The own events bring the image no nearer to the real follow-up than another's do: {shown}.")
+
+
+def _note(series: Series) -> str:
+    unknown = int((series.subset == UNKNOWN).sum())
+    left_out = f" {unknown} pairs whose findings are not known stand in no figure of labels." if unknown else ""
+    count = len(set(series.patients))
+    few = ": intervals are too narrow" if count < FEW else ""
+    head = f"{len(series.patients)} pairs of {count} patients{few}."
+    if not series.names:
+        return f"{head} No finding stands in {LEAST} pairs and is absent from {LEAST}: no figures of labels.{left_out}"
+    return (
+        f"{head} Labels: {', '.join(series.names)}. Same, Diff: pairs whose findings are those of the prior, or not. "
+        "Direction: of the labels that changed, how many moved the reader's probability the right way (no movement "
+        "counts half); course: of the labels that worsened (new), stayed or improved (gone), how many are read so. "
+        f"F1 and course use thresholds chosen on the real priors.{left_out}"
+    )

@@ -46,7 +46,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "bone": "--pairs pairs.csv --out evaluation/bone",
         "bone-findings": "soft --index phantom/index.parquet",
         "sizes": "--table follow-ups/follow_ups.csv --phantoms phantom/index.parquet --out evaluation/sizes",
-        "temporal": "--table series.csv --out evaluation/temporal",
+        "temporal": "--table follow-ups/follow_ups.csv --out evaluation/temporal",
         "views": "--table views.csv --out evaluation/views",
         "steps": "--real index.parquet --teacher runs/text_256/export --student runs/lcm_256/export --out evaluation",
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from gen.errors import UserError
 from gen.files import plain_cell, replacing
 
 from .interrupt import Interrupt
+from .settings import claim
 
 if TYPE_CHECKING:
     from gen.calls.bone import BoneModel, SoftImage
@@ -102,7 +102,7 @@ def suppress_all(
     from tqdm import tqdm
 
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, settings)
+    claim(out / SETTINGS, settings)
     rows = {row["source"]: row for row in _read_manifest(out) if (out / row["file"]).is_file()}
     outcome = Outcome(done=sum(item.path in rows for item in items))
     with Interrupt() as interrupt, tqdm(total=len(items), initial=outcome.done, unit="image", disable=None) as bar:
@@ -182,19 +182,6 @@ def triptych(brightness: np.ndarray, result: SoftImage) -> Image.Image:
 def _save(path: Path, picture: Image.Image) -> None:
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
-
-
-def _claim(out: Path, settings: dict) -> None:
-    """Write down what decides the images, or refuse a folder that holds others."""
-    path = out / SETTINGS
-    if path.is_file():
-        found = json.loads(path.read_text())
-        for name, value in settings.items():
-            if found.get(name) != value:
-                raise UserError(f"{out}: holds images of {name} {found.get(name)!r}, not {value!r}; give another --out")
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings))
 
 
 def _read_manifest(out: Path) -> Iterator[dict[str, str]]:

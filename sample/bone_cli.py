@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +12,10 @@ import typer
 
 from gen.errors import UserError
 
-from .models import Device, Dtype, load_pipeline
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
 
 if TYPE_CHECKING:
+    from gen import CXRPipeline
     from gen.calls.bone import BoneModel
 
 
@@ -20,7 +23,7 @@ def bone(
     radiographs: Annotated[Path, typer.Argument(help="an image or DICOM file, a folder of them, or an index")],
     out: Annotated[Path, typer.Option(help="folder to write into; the same command again goes on")],
     model: Annotated[str | None, typer.Option(help="model folder or hub id; the shipped one if left out")] = None,
-    revision: Annotated[str | None, typer.Option(help="commit or tag of a hub model")] = None,
+    revision: Revision = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="network calls a drawing; the model's own if left out")
     ] = None,
@@ -29,8 +32,11 @@ def bone(
     scale: Annotated[int, typer.Option(min=1, max=8, help="looks so many times as closely, by tiles")] = 1,
     anyway: Annotated[bool, typer.Option(help="also of images that look inverted, lateral or like no chest")] = False,
     triptychs: Annotated[bool, typer.Option(help="before, after and removed side by side, as PNG")] = True,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="auto is float16 on a GPU, float32 on a CPU")] = "auto",
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Suppress bones: soft-tissue images in the size, depth and format of the radiographs (JPEG becomes PNG).
 
@@ -40,7 +46,9 @@ def bone(
     from .bone import suppress_all
 
     items = listed(radiographs)
-    finder = load_bone_model(model, revision, steps, seed, draws, device, dtype)
+    how = {"dtype": dtype, "attention": attention, "compiled": compiled, "low_memory": low_memory}
+    load = partial(load_pipeline, revision=revision, device=device, **how)
+    finder = load_bone_model(model, load, steps, seed, draws)
     settings = {"model_hash": finder.record.model_hash, "steps": finder.record.steps, "seed": seed, "draws": draws}
     settings["scale"] = scale
     outcome = suppress_all(finder, items, out, settings, anyway, triptychs)
@@ -50,9 +58,9 @@ def bone(
 
 
 def load_bone_model(
-    model: str | None, revision: str | None, steps: int | None, seed: int, draws: int, device: Device, dtype: Dtype
+    model: str | None, load: Callable[[str], CXRPipeline], steps: int | None, seed: int, draws: int
 ) -> BoneModel:
-    """A bone pipeline, or the baseline network where the folder holds one."""
+    """A bone pipeline as `load` gets it ready, or the baseline network where the folder holds one."""
     from gen.calls.bone import diffusion_bones, regressed_bones
     from gen.models.bone import BoneRegressor
     from gen.models.loading import load_component, weights_hash
@@ -64,4 +72,4 @@ def load_bone_model(
     settings = folder / "config.json"
     if settings.is_file() and json.loads(settings.read_text()).get("_class_name") == BoneRegressor.__name__:
         return regressed_bones(load_component(BoneRegressor, folder).eval(), folder.name, weights_hash(folder))
-    return diffusion_bones(load_pipeline(str(folder), revision, device, dtype), steps, seed, draws)
+    return diffusion_bones(load(str(folder)), steps, seed, draws)

@@ -14,7 +14,7 @@ from .bone_cli import bone
 from .follow_ups import follow_ups
 from .futures import temporal
 from .given import given_of
-from .models import Compiled, Device, Dtype, LowMemory, OfAttention, load_pipeline
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
@@ -32,10 +32,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="folder to write into; the same command again goes on where it was stopped")]
 Model = Annotated[str | None, typer.Option(help="model folder or hub id; the shipped model if left out")]
-Revision = Annotated[str | None, typer.Option(help="commit or tag of a hub model")]
 Steps = Annotated[int | None, typer.Option(help="sampling steps; the model's own number if left out")]
-OnDevice = Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")]
-InDtype = Annotated[Dtype, typer.Option(help="precision; auto is float16 on a GPU, float32 on a CPU")]
 
 
 @app.command()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from gen.errors import UserError
 from gen.files import replacing
 
-from .models import Device, load_pipeline
+from .follow_pairs import fingerprint, held_out_pairs, prepared, unread
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
+from .settings import claim
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gen import CXRPipeline
 
-RIGHT, WRONG = "generated", "generated_wrong"
+RIGHT, WRONG, SETTINGS = "generated", "generated_wrong", "follow_ups.json"
 SHOWN = 12
 CARRIED = ("gap_hours", "prior_findings", "events", "events_wrong", "study_id", "prior_study", "view", "sex", "age")
 
@@ -45,53 +46,46 @@ def follow_ups(
     model: Annotated[str, typer.Option(help="folder of a temporal model, or hub id")],
     out: Annotated[Path, typer.Option(help="folder to write into; the same command again goes on")],
     events: Annotated[Path | None, typer.Option(help="events table; beside the index if left out")] = None,
-    history: Annotated[float, typer.Option(help="hours before the prior from which events count, as in training")] = 0,
+    history: Annotated[
+        float, typer.Option(min=0, help="hours before the prior from which events count, as in training")
+    ] = 0,
     split: Annotated[
         str, typer.Option(help="split whose patients are new to the model, or several with commas")
     ] = "test",
-    n: Annotated[int | None, typer.Option(help="pairs at most, at random; all if left out")] = None,
+    source: Annotated[str | None, typer.Option(help="data set of the index, or several with commas")] = None,
+    consecutive: Annotated[
+        bool, typer.Option("--consecutive", help="only an image and the next one; else every earlier one is a prior")
+    ] = False,
+    n: Annotated[int | None, typer.Option(min=1, help="pairs at most, at random; all if left out")] = None,
     seed: Annotated[int, typer.Option(help="of the first image, and of the exchange of events")] = 0,
-    steps: Annotated[int | None, typer.Option(help="sampling steps; the model's own number if left out")] = None,
-    guidance: Annotated[float, typer.Option(help="over 1 strengthens the events")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="images drawn at once")] = 8,
-    device: Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")] = "auto",
+    steps: Annotated[int | None, typer.Option(min=1, help="sampling steps; the model's own number if left out")] = None,
+    guidance: Annotated[float, typer.Option(min=0, help="over 1 strengthens the events")] = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="images drawn at once")] = 8,
+    revision: Revision = None,
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Draw every later image of a split from its prior with its own events and, same seed, with another patient's.
 
     Writes follow_ups.csv, which `cxr-eval temporal` and `cxr-eval sizes` read, and strips.png.
     """
-    pairs = held_out_pairs(index, events, history, split, n, seed)
-    pipeline = load_pipeline(model, None, device)
+    from gen.schema.tasks import FollowConfig
+
+    pairs = held_out_pairs(index, events, FollowConfig(history=history, consecutive=consecutive), split, source)
+    pairs = prepared(pairs, n, seed)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
+    for line in unread(pairs["events"], pipeline):
+        typer.echo(line, err=True)
     plan = Plan(pairs, out, seed, steps, guidance)
+    claim(out / SETTINGS, {**settings_of(pipeline, steps, guidance), "seed": seed, "pairs": fingerprint(pairs)})
     draw_pairs(pipeline, plan, batch_size)
     write_pairs(plan)
     write_strips(plan, pipeline.config.name)
-    typer.echo(f"{len(pairs)} pairs in {out / 'follow_ups.csv'}; look at {out / 'strips.png'}")
-
-
-def held_out_pairs(
-    index: Path, events: Path | None, history: float, split: str, n: int | None, seed: int
-) -> pd.DataFrame:
-    """Pairs of a split, each with the events of a pair of another patient over as many hours.
-
-    Errors: UserError where there is no pair.
-    """
-    from gen.data.follow import with_priors
-    from gen.data.index import read_index
-    from gen.schema import DataConfig
-    from gen.schema.tasks import FollowConfig
-
-    rows = read_index(index, splits=split.split(","))
-    config = DataConfig(index=index, events=events, resolution=8, follow=FollowConfig(history=history))
-    pairs = with_priors(rows, config)
-    if pairs.empty:
-        raise UserError(f"{index}: no patient of split {split!r} has two frontal images in a known order")
-    if n is not None and n < len(pairs):
-        pairs = pairs.sample(n, random_state=seed).sort_index()
-    studies = dict(zip(rows["image"], rows.get("study_id", rows["image"]), strict=True))
-    pairs = pairs.assign(prior_study=pairs["prior"].map(studies), events_wrong=_exchanged(pairs, seed))
-    names = [f"{a}_from_{b}" for a, b in zip(pairs["study_id"], pairs["prior_study"], strict=True)]
-    return pairs.assign(name=[name.replace("/", "_") for name in names]).reset_index(drop=True)
+    typer.echo(f"{len(pairs)} pairs, {(pairs['events'] != '[]').sum()} with events, in {out / 'follow_ups.csv'}")
+    typer.echo(f"look at {out / 'strips.png'}; judge with: cxr-eval temporal --table {out / 'follow_ups.csv'}")
 
 
 def draw_pairs(pipeline: CXRPipeline, plan: Plan, batch_size: int) -> None:
@@ -133,39 +127,37 @@ def write_pairs(plan: Plan) -> None:
 
 
 def write_strips(plan: Plan, model: str) -> None:
-    """Prior, drawing, truth, and the drawing with another patient's events, of pairs that have events."""
+    """Prior, drawing, truth, and the drawing with another patient's events, a pair each of some patients."""
     from PIL import Image
 
-    from gen.data.events import read_cell
     from gen.data.images import from_model, model_pixels
 
     from .contact import TILE, Group, contact_sheet
 
-    rows = [row for row in plan.pairs.to_dict("records") if row["events"] != "[]" and row["prior_findings"]]
-    rows.sort(key=lambda row: ("No Finding" in row["prior_findings"], -(row["gap_hours"] or 0)))
-    rows = (
-        list({row["patient_id"]: row for row in reversed(rows)}.values())[::-1][:SHOWN]
-        or plan.pairs.to_dict("records")[:1]
-    )
     groups = []
-    for row in rows:
+    for row in _shown(plan.pairs):
         files = [row["prior"], plan.file(row, RIGHT), row["image"], plan.file(row, WRONG)]
         images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
-        said = ", ".join(f"{e.words()} {e.before:.0f} h before" for e in read_cell(row["events"])) or "no events"
-        label = f"{row['prior_findings'] or 'no finding'}; {row['gap_hours']:g} h; {said}"
-        groups.append(Group(label, "prior | drawn | truth | drawn with another patient's events", images))
+        groups.append(Group(_label(row), "prior | drawn | truth | drawn with another patient's events", images))
     title = "Follow-ups of held-out patients; drawings are synthetic"
     with replacing(plan.out / "strips.png") as temporary:
         contact_sheet(groups, title, f"Model {model}.", columns=2).save(temporary, format="PNG", optimize=True)
 
 
-def _exchanged(pairs: pd.DataFrame, seed: int) -> list[str]:
-    """Events of the next patient on a ring in random order, among pairs over as many hours where there are others."""
-    rng, cells = np.random.default_rng(seed), pairs["events"].copy()
-    for _, alike in pairs.groupby(pairs["gap_hours"].fillna(-1), sort=True):
-        group = alike if len(set(alike["patient_id"])) > 1 else pairs
-        patients = list(rng.permutation(sorted(group["patient_id"].unique())))
-        following = dict(zip(patients, [*patients[1:], patients[0]], strict=True))
-        first = group.drop_duplicates("patient_id").set_index("patient_id")["events"]
-        cells.loc[alike.index] = [first[following[patient]] for patient in alike["patient_id"]]
-    return list(cells)
+def _shown(pairs: pd.DataFrame) -> list[dict]:
+    """A pair each of so many patients: with events, with findings to change, and far apart where there are such."""
+    rows = pairs.to_dict("records")
+    rows.sort(key=lambda row: (row["events"] == "[]", row["prior_findings"] in ("", "No Finding"), -_hours(row)))
+    return list({row["patient_id"]: row for row in reversed(rows)}.values())[::-1][:SHOWN]
+
+
+def _hours(row: dict) -> float:
+    return 0.0 if math.isnan(row["gap_hours"]) else row["gap_hours"]
+
+
+def _label(row: dict) -> str:
+    from gen.data.events import read_cell
+
+    gap = "unknown hours" if math.isnan(row["gap_hours"]) else f"{row['gap_hours']:g} h"
+    said = ", ".join(f"{e.words()} {e.before:.0f} h before" for e in read_cell(row["events"])) or "no events"
+    return f"{row['prior_findings'] or 'findings unknown'}; {gap}; {said}"

@@ -10,7 +10,7 @@ import typer
 
 from gen.errors import UserError
 
-from .models import Device, load_pipeline, settings_of
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,12 @@ def temporal(
     seed: Annotated[int, typer.Option(help="of the first one")] = 0,
     steps: Annotated[int | None, typer.Option(help="sampling steps; the model's own number if left out")] = None,
     guidance: Annotated[float, typer.Option(help="over 1 strengthens the events")] = 1.0,
-    device: Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")] = "auto",
+    revision: Revision = None,
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Draw futures of a radiograph from the hours and events between; manifest, uncertainty map and a strip."""
     hours = hours_of(at)
@@ -51,7 +56,7 @@ def temporal(
     if index is not None:
         check_patient(index, prior, patient)
     given = read_given(events, patient)
-    pipeline = load_pipeline(model, None, device)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     settings = {"n": n, "prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}
     one = pipeline.predict(prior, given, hours, **settings)
     _write(pipeline, one, out, steps, guidance)

@@ -24,6 +24,9 @@ Settings = dict[str, str]
 Attention = Literal["sdpa", "xformers"]
 Compile = Literal["off", "default", "reduce-overhead"]
 
+Revision = Annotated[str | None, typer.Option(help="commit or tag of a hub model")]
+OnDevice = Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")]
+InDtype = Annotated[Dtype, typer.Option(help="precision; auto is float16 on a GPU, float32 on a CPU")]
 OfAttention = Annotated[
     Attention, typer.Option("--attention", help="attention kernels; xformers needs a GPU and the extra [xformers]")
 ]

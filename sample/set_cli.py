@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .gating import NAMES, parse_gating
-from .models import Compiled, Device, Dtype, LowMemory, OfAttention
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision
 from .split import among_processes, parse_shard
 from .store import Folder, Store, open_store
 from .writers import Format, check_format
@@ -24,7 +24,7 @@ def run(
     plan: Annotated[Path, typer.Argument(help="plan made by cxr-sample plan")],
     out: Out,
     model: Annotated[str | None, typer.Option(help="model folder or hub id; the shipped model if left out")] = None,
-    revision: Annotated[str | None, typer.Option(help="commit or tag of a hub model")] = None,
+    revision: Revision = None,
     format_: Annotated[Format, typer.Option("--format", help="file format")] = "png",
     shard: Annotated[str, typer.Option(help="this worker's share, K/N from 1/N to N/N")] = "1/1",
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps; the model's own if left out")] = None,
@@ -32,8 +32,8 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, help="images drawn at once; part of what decides their bits")] = 8,
     max_tries: Annotated[int, typer.Option(min=1, help="drawings of an image that gates reject")] = 4,
     per_file: Annotated[int, typer.Option(min=1, help="images a tar or Parquet file")] = 1000,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="auto is float16 on a GPU, float32 on a CPU")] = "auto",
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
     attention: OfAttention = "sdpa",
     compiled: Compiled = "off",
     low_memory: LowMemory = False,

@@ -9,7 +9,7 @@ import typer
 
 from .given import Given, check_model
 from .held_out import RIGHT, WRONG, distances, draw_all, targets_of, told, write_strips, write_table
-from .models import Device, load_pipeline
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
 
 
 def study_pairs(
@@ -24,14 +24,19 @@ def study_pairs(
     steps: Annotated[int | None, typer.Option(help="sampling steps; the model's own number if left out")] = None,
     guidance: Annotated[float | None, typer.Option(help="the model's own if left out")] = None,
     batch_size: Annotated[int, typer.Option(help="images drawn at once")] = 8,
-    device: Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")] = "auto",
+    revision: Revision = None,
+    device: OnDevice = "auto",
+    dtype: InDtype = "auto",
+    attention: OfAttention = "sdpa",
+    compiled: Compiled = "off",
+    low_memory: LowMemory = False,
 ) -> None:
     """Draw views of held-out studies from the right context, from another patient's, and from 0 and 1 images of it.
 
     Writes pairs.csv and, with K context images, pairs_K.csv for `cxr-eval views`; strips.png; and says how far from the
     truth each kind of image is.
     """
-    pipeline = load_pipeline(model, None, device)
+    pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     check_model(pipeline, [Given(angle=0.0)])
     targets = targets_of(index, split, [view.strip().upper() for view in views.split(",")], n, prompts, seed)
     fewer = [f"context_{count}" for count in range(max(len(target.right.study) for target in targets))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,43 @@ def tiny_view_dir(tiny_pipeline_dir) -> Path:
     pipeline.register_to_config(task="view", name="tiny-views")
     pipeline.save_pretrained(tiny_pipeline_dir.parent / "views")
     return tiny_pipeline_dir.parent / "views"
+
+
+@pytest.fixture(scope="session")
+def as_task() -> Callable[[Path, str, object, str], Path]:
+    """Makes a saved text model one of another task: its folder, the task, the task's settings, a name -> folder."""
+    return _as_task
+
+
+@pytest.fixture(scope="session")
+def tiny_temporal_dir(tiny_pipeline_dir, as_task) -> Path:
+    """The tiny model as a temporal model that knows one drug, saved beside it."""
+    from gen.schema.tasks import TemporalTaskConfig
+
+    known = {"furosemide": {"unit": "mg", "centre": 40.0, "scale": 20.0}}
+    settings = TemporalTaskConfig(width=16, layers=1, heads=2, registers=2, vocabulary=known)
+    return as_task(tiny_pipeline_dir, "temporal", settings, "tiny-futures")
+
+
+def _as_task(model: Path, task: str, settings: object, name: str) -> Path:
+    """The tiny text model made one of another task, with new weights for what it lacks, saved beside it."""
+    import torch
+
+    from gen.models.denoiser import widened
+    from gen.pipeline import CXRPipeline
+    from gen.tasks import TASKS
+
+    pipeline = CXRPipeline.from_pretrained(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        shape = pipeline.vae.latent_shape(pipeline.config.resolution)
+        conditioner = TASKS[task].new_conditioner(settings, shape, pipeline.task.text.width).eval()
+        spatial = TASKS[task](pipeline.task.text, conditioner).spatial_channels(shape[0])
+        unet = widened(pipeline.unet, spatial)
+    pipeline.register_modules(unet=unet, conditioner=conditioner)
+    pipeline.register_to_config(task=task, name=name)
+    pipeline.save_pretrained(model.parent / name)
+    return model.parent / name
 
 
 @pytest.fixture

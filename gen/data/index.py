@@ -13,6 +13,7 @@
 | split | train, val, test |
 | angle | degrees of the beam around the patient, 0 PA, 90 left lateral, 180 AP, NaN unknown |
 | offset_days | days since the patient's first image or admission, NaN unknown |
+| followup_number | order of the patient's images where a source tells no days, NaN unknown |
 | source, licence | where the image comes from and under which terms |
 | may_ship | whether the licence lets copies, and weights trained on it, be passed on |
 | inverted | the file is stored with dark bone |
@@ -41,7 +42,7 @@ from gen.files import forget_abandoned, replacing
 REQUIRED = ("image", "patient_id", "split")
 TEXT = ("image", "patient_id", "study_id", "view", "sex", "age_group", "findings", "report", "split")
 TEXT += ("source", "licence", "soft")
-NUMBERS = ("age", "angle", "offset_days", "width", "height")
+NUMBERS = ("age", "angle", "offset_days", "followup_number", "width", "height")
 FLAGS = ("may_ship", "inverted")
 PATHS = ("image", "soft")
 COLUMNS = ("image", "patient_id", "study_id", "view", "sex", "age", "age_group", "findings", "report", "split")

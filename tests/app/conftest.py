@@ -147,34 +147,10 @@ def browser(tmp_path_factory):
     browser.close()
 
 
-def as_task(model: Path, task: str, settings: object, name: str) -> Path:
-    """The tiny text model made one of another task, with new weights for what it lacks, saved beside it."""
-    import torch
-
-    from gen.models.denoiser import widened
-    from gen.pipeline import CXRPipeline
-    from gen.tasks import TASKS
-
-    pipeline = CXRPipeline.from_pretrained(model)
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        shape = pipeline.vae.latent_shape(pipeline.config.resolution)
-        conditioner = TASKS[task].new_conditioner(settings, shape, pipeline.task.text.width).eval()
-        spatial = TASKS[task](pipeline.task.text, conditioner).spatial_channels(shape[0])
-        unet = widened(pipeline.unet, spatial)
-    pipeline.register_modules(unet=unet, conditioner=conditioner)
-    pipeline.register_to_config(task=task, name=name)
-    pipeline.save_pretrained(model.parent / name)
-    return model.parent / name
-
-
 @pytest.fixture(scope="session")
-def models(tiny_pipeline_dir, tiny_view_dir) -> list[str]:
+def models(tiny_pipeline_dir, tiny_view_dir, tiny_temporal_dir, as_task) -> list[str]:
     """A tiny model of every task that the page has a tab for."""
-    from gen.schema.tasks import BoneTaskConfig, TemporalTaskConfig
+    from gen.schema.tasks import BoneTaskConfig
 
-    known = {"furosemide": {"unit": "mg", "centre": 40.0, "scale": 20.0}}
-    temporal = TemporalTaskConfig(width=16, layers=1, heads=2, registers=2, vocabulary=known)
     bone = as_task(tiny_pipeline_dir, "bone", BoneTaskConfig(), "page-bones")
-    futures = as_task(tiny_pipeline_dir, "temporal", temporal, "page-futures")
-    return [str(folder) for folder in (tiny_pipeline_dir, tiny_view_dir, bone, futures)]
+    return [str(folder) for folder in (tiny_pipeline_dir, tiny_view_dir, bone, tiny_temporal_dir)]

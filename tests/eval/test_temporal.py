@@ -1,5 +1,7 @@
 """Follow-ups and views by readings whose figures are known, and from tables of files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 from PIL import Image
 
 from gen.errors import UserError
-from gen.eval import labels, table_baselines, temporal, views
+from gen.eval import labels, progression, series, table_baselines, temporal, views
 from gen.eval.readings import Readings
 from gen.judges.reader import Reader
 from gen.models.classifier import RadiographClassifier
@@ -22,7 +24,7 @@ def read(findings, features, view=None):
 
 
 @pytest.fixture(scope="module")
-def series():
+def pairs():
     """Eighty pairs of forty patients; a quarter of the labels change, and the reader is never wrong."""
     generator = np.random.default_rng(0)
     before = generator.random((80, 2)) < 0.5
@@ -35,27 +37,82 @@ def series():
         "target": read(truth * 0.8 + 0.1, near()),
         "generated": read(truth * 0.8 + 0.1, near()),
     }
-    subset = np.where(same, temporal.SAME, temporal.DIFF)
-    return temporal.Series(list(NAMES), images, truth, before, subset, np.repeat(np.arange(40), 2))
+    subset = np.where(same, series.SAME, series.DIFF)
+    return series.Series(list(NAMES), images, truth, before, subset, np.repeat(np.arange(40), 2))
 
 
-def test_a_perfect_follow_up(series):
-    section = temporal.summary(series, 200, 0)
+def test_a_perfect_follow_up(pairs):
+    section = temporal.summary(pairs, 200, 0)
     assert section.figure("AUROC, All", "generated").value == 1
     assert section.figure("direction", "generated").value == 1
     assert section.figure("similarity to the prior", "generated").value > 0.8
     assert abs(section.figure("similarity to the prior", "generated").control) < 0.4
+    for name in ("course, worsened", "course, stable", "course, improved", progression.COURSE):
+        assert section.figure(name, "generated").value == 1
     assert section.verdicts[0].kind == "good"
 
 
-def test_copying_the_prior_is_right_where_nothing_changes(series):
-    section = temporal.summary(series, 200, 0)
-    copy = lambda name: section.figure(name, temporal.COPY).value  # noqa: E731
+def test_copying_the_prior_is_right_where_nothing_changes(pairs):
+    section = temporal.summary(pairs, 200, 0)
+    copy = lambda name: section.figure(name, series.COPY).value  # noqa: E731
     assert copy("AUROC, Same") == copy("F1, Same") == 1
     assert copy("direction") == 0.5
+    assert [copy(f"course, {name}") for name in ("worsened", "stable", "improved")] == [0, 1, 0]
     # where a label is free to change, a copy knows nothing; over pairs that differ it is worse than chance
     assert copy("AUROC, Diff") < 0.5 < copy("AUROC, All") < 1
     assert copy("similarity to the prior") == pytest.approx(1)
+
+
+def test_a_reader_that_sees_no_direction_on_real_images_judges_none(pairs):
+    blind = replace(pairs, read=dict.fromkeys(pairs.read, pairs.read["prior"]))
+    verdict = temporal.summary(blind, 200, 0).verdicts[0]
+    assert verdict.kind == "unclear" and "The reader itself sees the right direction in 50% of changes" in verdict.text
+
+
+def test_intervals_of_few_patients_are_warned_of(pairs):
+    few = replace(pairs, patients=np.repeat(np.arange(4), 20))
+    assert "80 pairs of 4 patients: intervals are too narrow" in temporal.summary(few, 50, 0).notes[0]
+    assert temporal.summary(pairs, 50, 0).notes[0].startswith("80 pairs of 40 patients. Labels")
+
+
+def test_a_copy_that_is_handed_out_is_named(pairs):
+    prior = pairs.read["prior"]
+    further = read(pairs.read["target"].findings, prior.features + np.random.default_rng(5).normal(0, 2, (80, 16)))
+    copied = replace(pairs, read={"prior": prior, "target": further, "generated": prior})
+    section = temporal.summary(copied, 200, 0)
+    assert ["change too little" in verdict.text for verdict in section.verdicts] == [False, True]
+    assert section.verdicts[1].kind == "bad"
+    assert len(temporal.summary(replace(copied, read=copied.read | {"generated": further}), 200, 0).verdicts) == 1
+
+
+def test_events_are_judged_where_they_differ(pairs):
+    other = read(pairs.read["prior"].findings, np.random.default_rng(6).normal(0, 1, (80, 16)))
+    differs = np.arange(80) < 40
+    drawn = replace(pairs, read=pairs.read | {series.WRONG: other}, exchanged=differs)
+    section = temporal.summary(drawn, 200, 0)
+    table = next(table for table in section.tables if table.title.startswith("What the events do"))
+    found = {row[0]: row for row in table.rows}
+    assert {row[1] for row in table.rows} == {"40"} and found["direction"][2:5] == ("1.000", "0.500", "+0.500")
+    assert section.verdicts[-1].kind == "good" and "40 pairs" in section.verdicts[-1].text
+    none = temporal.summary(replace(drawn, exchanged=np.zeros(80, bool)), 200, 0)
+    assert [table.title for table in none.tables] == ["Follow-up images and their baselines"]
+    assert none.notes[0].startswith("No pair has events")
+
+
+def test_findings_that_are_not_known_are_left_out_of_labels(pairs):
+    unknown = np.arange(80) < 8
+    wrong = np.where(unknown[:, None], ~pairs.truth, pairs.truth)  # would spoil every figure
+    told = {"female": np.where(unknown, np.nan, 1.0), "age": np.full(80, np.nan)}
+    subset = np.where(unknown, series.UNKNOWN, pairs.subset)
+    section = temporal.summary(replace(pairs, truth=wrong, subset=subset, recorded=told), 200, 0)
+    assert section.figure("AUROC, All", "generated").value == section.figure("direction", "generated").value == 1
+    assert section.figure("AUROC, All", "generated").n == 72
+    assert section.figure("similarity to the prior", "generated").n == 80
+    assert "8 pairs whose findings are not known" in section.notes[0]
+    sex = section.figure("sex read as recorded", "generated")
+    assert (sex.value, sex.n) == (0, 72)  # these readings call everyone male
+    with pytest.raises(KeyError):
+        section.figure("age read within 10 years of the record", "generated")
 
 
 def test_a_classifier_of_the_table_reads_events_of_other_patients():
@@ -77,7 +134,7 @@ def test_direction_by_hand():
     )
     before = np.array([[0, 1], [0, 1], [1, 1]], bool)
     truth = np.array([[1, 0], [1, 0], [0, 1]], bool)
-    right, asked = temporal.direction(made, prior, truth, before, list(NAMES))
+    right, asked = progression.direction(made, prior, truth, before, list(NAMES))
     # both right; one wrong and one unmoved; one unmoved, and one that should not have moved
     assert right.tolist() == [2, 0.5, 0.5] and asked.tolist() == [2, 2, 1]
 
@@ -139,18 +196,32 @@ def test_a_table_of_follow_ups(tmp_path, judge):
     table.assign(generated_wrong=table["prior"]).to_csv(tmp_path / "wrong.csv", index=False)
     wrong = temporal.measure_series(tmp_path / "wrong.csv", judge, 50)
     names = ("direction", "AUROC, All", "sex read as in the prior")
-    for copied, other in (
-        (wrong.figure(name, who) for who in (temporal.COPY, temporal.WRONG_EVENTS)) for name in names
-    ):
+    for copied, other in ((wrong.figure(name, who) for who in (series.COPY, series.WRONG_EVENTS)) for name in names):
         assert copied.value == other.value  # the wrong one is the prior here
-    assert section.figure("direction", temporal.COPY).value == 0.5
-    assert section.figure("sex read as in the prior", temporal.COPY).value == 1
+    assert section.figure("direction", series.COPY).value == 0.5
+    assert section.figure("sex read as in the prior", series.COPY).value == 1
     assert [row[0] for row in section.tables[-1].rows] == ["All", "Diff"]
     assert section.figure("AUROC, All", "generated").n == 12
     assert "Labels: Mass." in section.notes[0]
     table.assign(findings="Nodule").to_csv(tmp_path / "dull.csv", index=False)
-    with pytest.raises(UserError, match=r"dull.csv: no finding stands in 5 rows"):
-        temporal.measure_series(tmp_path / "dull.csv", judge, 50)
+    dull = temporal.measure_series(tmp_path / "dull.csv", judge, 50)
+    assert dull.figure("similarity to the prior", "generated").n == 12 and dull.verdicts[0].kind == "unclear"
+    assert {figure.name for figure in dull.figures}.isdisjoint({"direction", "AUROC, All", "F1, All"})
+    assert "No finding stands in 5 pairs" in dull.notes[0] and len(dull.tables) == 1
+
+
+def test_a_table_tells_findings_sex_age_and_events(tmp_path, judge):
+    pictures(tmp_path, [f"{n}.png" for n in range(4)])
+    rows = {"findings": ["Mass", "No Finding", "COVID-19", ""], "prior_findings": ["No Finding", "No Finding"] * 2}
+    rows |= {"patient": list("abcd"), "sex": ["F", "M", "", "F"], "age": ["60", "", "7.5", "40"]}
+    rows |= {"events": ["[]", '[[1,"x",null,""]]', "[]", "[]"], "events_wrong": ["[]"] * 4}
+    rows |= {name: [f"{n}.png" for n in range(4)] for name in (*series.IMAGES, series.WRONG)}
+    pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)
+    _, found = series.read_series(tmp_path / "pairs.csv", judge)
+    assert found.subset.tolist() == [series.DIFF, series.SAME, series.UNKNOWN, series.UNKNOWN] and not found.names
+    assert found.exchanged.tolist() == [False, True, False, False]
+    assert np.array_equal(found.recorded["female"], [1, 0, np.nan, 1], equal_nan=True)
+    assert np.array_equal(found.recorded["age"], [60, np.nan, 7.5, 40], equal_nan=True)
 
 
 def test_a_table_of_views(tmp_path, judge):

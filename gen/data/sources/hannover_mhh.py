@@ -7,6 +7,7 @@ a test's range. Laboratory values and intensive care become events. Or a prepare
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,17 @@ MOMENTS = {
 
 
 def read(folder: Path) -> Tables:
-    """Index rows counted from admission, and events of the official layout."""
+    """Index rows counted from admission, and events."""
     path = find_any(folder, "data.csv")
     if path is None:
-        return read_prepared(folder, SOURCE)
+        return replace(read_prepared(folder, SOURCE), events=[_events(_as_official(read_csv(folder / "metadata.csv")))])
     table = read_csv(path, COLUMNS)
+    table = table.assign(study_id="mhh_" + table["image_id"], patient_id="mhh_" + table["patient_id"])
     rows = pd.DataFrame(
         {
             "image": [str(folder.absolute() / "png" / f"{name}.png") for name in table["image_id"]],
-            "patient_id": "mhh_" + table["patient_id"],
-            "study_id": "mhh_" + table["image_id"],
+            "patient_id": table["patient_id"],
+            "study_id": table["study_id"],
             "view": table["projection"],
             "sex": table["sex"],
             "findings": "COVID-19",
@@ -48,10 +50,23 @@ def read(folder: Path) -> Tables:
     return Tables(complete(rows, SOURCE, LICENCE, may_ship=True), events=[_events(table)])
 
 
+def _as_official(table: pd.DataFrame) -> pd.DataFrame:
+    """A prepared table with the official names: days of laboratory values count from the image in both, others not."""
+    columns = {}
+    for name in LABS:
+        prepared = name.replace("-", "_")
+        columns |= {f"{prepared}_rel_day": f"{name}_offset", prepared: f"{name}_val"}
+    days = pd.to_numeric(table.get("offset_days", pd.Series("", table.index)), errors="coerce")
+    for column in [name for name in MOMENTS if name.replace("_offset", "_day") in table]:
+        table[column] = pd.to_numeric(table[column.replace("_offset", "_day")], errors="coerce") - days
+    return table.rename(columns=columns)
+
+
 def _events(table: pd.DataFrame) -> pd.DataFrame:
     labs = [_event(table, f"{name}_offset", "lab", name, f"{name}_val", unit) for name, unit in LABS.items()]
     moments = [_event(table, column, "care", name, "", "") for column, name in MOMENTS.items()]
-    return pd.concat([part for part in (*labs, *moments) if part is not None], ignore_index=True)
+    found = [part for part in (*labs, *moments) if part is not None]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["patient_id", "study_id"])
 
 
 def _event(table: pd.DataFrame, offset: str, kind: str, name: str, value: str, unit: str) -> pd.DataFrame | None:
@@ -62,8 +77,8 @@ def _event(table: pd.DataFrame, offset: str, kind: str, name: str, value: str, u
     beyond = np.isinf(values)
     part = pd.DataFrame(
         {
-            "patient_id": "mhh_" + table["patient_id"],
-            "study_id": "mhh_" + table["image_id"],
+            "patient_id": table["patient_id"],
+            "study_id": table["study_id"],
             "hours": hours,
             "end_hours": hours,
             "value": values.where(~beyond),

@@ -174,6 +174,21 @@ def test_hannover_official(tree):
     assert "death" not in set(events["name"])
 
 
+def test_hannover_prepared_tells_the_same_events(tree):
+    head = "image,patient_id,study_id,offset_days,split,icu_admission_day,icu_release_day,death_day,"
+    head += "crp,crp_rel_day,d_dimer,d_dimer_rel_day\n"
+    rows = "images/b.png,mhh_042f06a9,mhh_b343e657,0,test,0.0,4.0,,5.0,0.0,,\n"
+    rows += "images/c.png,mhh_042f06a9,mhh_c9280a30,2,test,0.0,4.0,,-inf,-1.0,inf,0.0\n"
+    prepared = hannover_mhh.read(tree({"images/b.png": 8, "images/c.png": 8, "metadata.csv": head + rows}, "prepared"))
+    official = hannover_mhh.read(tree({"data.csv": HANNOVER}, "official"))
+    columns = ["patient_id", "study_id", "hours", "kind", "name", "value", "unit", "text"]
+    first, second = (pd.concat(tables.events)[columns].reset_index(drop=True) for tables in (prepared, official))
+    pd.testing.assert_frame_equal(first, second)
+    assert len(first) == 7
+    bare = hannover_mhh.read(tree({"metadata.csv": "image,patient_id,split\na.png,p,test\n"}, "bare"))
+    assert pd.concat(bare.events).empty
+
+
 def test_refusals(tree):
     with pytest.raises(UserError, match=r"indiana_reports\.csv not found"):
         openi.read(tree({"x.txt": ""}, "a"))
