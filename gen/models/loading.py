@@ -96,7 +96,7 @@ def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.f
 
 
 def load_codec(folder: str | Path, dtype: torch.dtype = torch.float32) -> LatentCodec:
-    """A codec from a folder of train/vae.py, a pipeline's `vae/`, a diffusers AutoencoderKL, or by the name "pixels"."""
+    """A codec from a folder of train/vae.py, a pipeline's `vae/`, a diffusers AutoencoderKL, or by the word pixels."""
     if str(folder) == PIXELS:
         return pixel_codec().to(dtype)
     folder = Path(folder)
