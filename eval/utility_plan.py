@@ -45,6 +45,7 @@ SETTINGS: dict[str, tuple[Stage, ...]] = {
     "real + 1x": (Stage(1, 1),),
     "real + 2x": (Stage(1, 2),),
     "real + 5x": (Stage(1, 5),),
+    "real + 10x": (Stage(1, 10),),
     "synthetic, then real": (Stage(0, ALL, share=0.5), Stage(1, share=0.5)),
     "real + rare synthetic": (Stage(1, ALL, rare=True),),
     "10 % real": (Stage(0.1),),

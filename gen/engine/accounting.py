@@ -21,6 +21,7 @@ from gen.models.codec import LatentCodec
 from gen.models.condition import Condition
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.folders import read_settings
+from gen.models.pixels import PIXELS, pixel_codec
 from gen.models.text import ENCODERS, build_text_encoder, train_tokenizer, with_lora
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import WEIGHTS
@@ -184,14 +185,17 @@ def _training(parts: Parts) -> dict[str, Any]:
 
 
 def _parts(job: LatentJob, text: PreTrainedModel, notes: list[str]) -> Parts:
-    folder = job.codec
-    if not (folder / "config.json").is_file():
-        folder = WEIGHTS / "text_256" / "vae"
-        notes.append(f"codec={job.codec} is not here yet: counted as the shipped one")
-    codec = LatentCodec.from_config(LatentCodec.load_config(folder)).requires_grad_(False)
+    codec = pixel_codec() if str(job.codec) == PIXELS else _trained_codec(job.codec, notes)
     channels, side, _ = codec.latent_shape(job.data.resolution)
     denoiser = build_denoiser(job.denoiser, channels, side, text.config.hidden_size).train()
     return Parts(job, codec, _on_cpu(text), denoiser)
+
+
+def _trained_codec(folder: Path, notes: list[str]) -> LatentCodec:
+    if not (folder / "config.json").is_file():
+        notes.append(f"codec={folder} is not here yet: counted as the shipped one")
+        folder = WEIGHTS / "text_256" / "vae"
+    return LatentCodec.from_config(LatentCodec.load_config(folder)).requires_grad_(False)
 
 
 def _on_cpu(model: PreTrainedModel) -> PreTrainedModel:

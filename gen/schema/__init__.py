@@ -149,7 +149,7 @@ class LatentJob(Strict):
 
     run: Path = Field(description="folder of states, export and metrics")
     data: DataConfig
-    codec: Path = Field(description="folder of a trained codec")
+    codec: Path = Field(description="folder of a trained codec; pixels does without one")
     text: TextConfig
     denoiser: DenoiserConfig
     task: TaskConfig

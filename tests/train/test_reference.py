@@ -10,6 +10,7 @@ import torch
 from gen.config import load_config
 from gen.data.dataset import make_loader
 from gen.data.index import read_index, write_index
+from gen.pipeline import CXRPipeline
 from gen.schema import CodecJob, LatentJob, TransformerConfig
 from gen.train.ldm import LatentLearner
 from gen.train.vae import CodecLearner
@@ -29,6 +30,7 @@ BONES = [name for name, job in JOBS.items() if job.task.name == "bone"]
 EVENTS = [name for name, job in JOBS.items() if job.task.name == "temporal"]
 FINE_TUNED = [name for name, job in JOBS.items() if job.initialise_from is not None and name != "chexgen_512"]
 WORDS_ALONE = [name for name, job in JOBS.items() if job.task.name == "text" and job.initialise_from is None]
+PIXELS = [name for name, job in JOBS.items() if str(job.codec) == "pixels"]
 
 
 def where(world, run, resolution=64):
@@ -56,12 +58,13 @@ def narrow(widths, width):
 def small_latent(name, world, run, resolution=64, changes=()):
     """A recipe with its codec, widths and text encoder made small; everything else as the file says."""
     path = REFERENCE / f"{name}.yaml"
-    denoiser = load_config(LatentJob, path).denoiser
+    job = load_config(LatentJob, path)
+    denoiser, codec = job.denoiser, job.codec if name in PIXELS else world / "codec"
     if isinstance(denoiser, TransformerConfig):
         sizes = ["denoiser.layers=2", "denoiser.heads=2", "denoiser.head_channels=16"]
     else:
         sizes = [f"denoiser.block_out_channels={narrow(denoiser.block_out_channels, 32)}", "denoiser.head_channels=16"]
-    small = [*where(world, run, resolution), f"codec={world / 'codec'}", *LATENT, *WORDS, *sizes, *changes]
+    small = [*where(world, run, resolution), f"codec={codec}", *LATENT, *WORDS, *sizes, *changes]
     return load_config(LatentJob, path, small)
 
 
@@ -91,6 +94,15 @@ def test_latent_models(name, world, tmp_path):
     job = small_latent(name, world, tmp_path / "run")
     trained = one_step(LatentLearner(job))
     assert any(name.startswith("task") for name in trained) is job.text.trainable
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_pixel_models_draw_without_a_codec(name, world, tmp_path):
+    learner = LatentLearner(small_latent(name, world, tmp_path / "run", 32))
+    assert learner.codec.latent_shape(32) == (1, 32, 32) == (learner.trained["denoiser"].latent_channels, 32, 32)
+    learner.export(learner.trained, tmp_path / "export")
+    pipeline = CXRPipeline.from_pretrained(tmp_path / "export")
+    assert pipeline("PA chest radiograph.", steps=1, progress=False).images[0].size == (32, 32)
 
 
 @pytest.mark.parametrize("name", BONES)
