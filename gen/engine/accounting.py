@@ -186,9 +186,8 @@ def _training(parts: Parts) -> dict[str, Any]:
 
 def _parts(job: LatentJob, text: PreTrainedModel, notes: list[str]) -> Parts:
     codec = pixel_codec() if str(job.codec) == PIXELS else _trained_codec(job.codec, notes)
-    channels, side, _ = codec.latent_shape(job.data.resolution)
-    denoiser = build_denoiser(job.denoiser, channels, side, text.config.hidden_size).train()
-    return Parts(job, codec, _on_cpu(text), denoiser)
+    (channels, side, _), width = codec.latent_shape(job.data.resolution), text.config.hidden_size
+    return Parts(job, codec, _on_cpu(text), build_denoiser(job.denoiser, channels, side, width).train())
 
 
 def _trained_codec(folder: Path, notes: list[str]) -> LatentCodec:
