@@ -24,7 +24,7 @@ from .inputs import (
     read_synthetic,
 )
 from .networks import load_network
-from .section import Section
+from .section import Section, Verdict
 
 PAGE, METRICS = "report.html", "metrics.json"
 SHOWN = 400  # images looked at for inversion and blankness
@@ -88,11 +88,21 @@ def prepare(options: Options) -> tuple[Context, dict]:
 
 
 def measure(context: Context, parts: Sequence[str]) -> list[Section]:
-    """Run the parts, in order; each is the module of that name with `measure(context) -> Section`."""
+    """Run the parts, in order; each is the module of that name with `measure(context) -> Section`.
+
+    A part that cannot be measured stands in a whole report with its reason, so that the others are not lost.
+    Errors: UserError where it is the only part.
+    """
     sections = []
     for part in parts:
         context.say(f"{part} ...")
-        sections.append(import_module(f".{part}", __package__).measure(context))
+        try:
+            sections.append(import_module(f".{part}", __package__).measure(context))
+        except UserError as error:
+            if len(parts) == 1:
+                raise
+            why = Verdict("unclear", f"{part.capitalize()} was not measured: {error}.")
+            sections.append(Section(part, part.capitalize(), verdicts=[why], notes=[why.text]))
     return sections
 
 

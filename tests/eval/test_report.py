@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
+from gen.errors import UserError
 from gen.eval.cli import PARTS
 from gen.eval.report import number
 
@@ -114,6 +115,22 @@ def test_the_page_in_a_browser(both, tmp_path, width):
         assert f'id="{part}"' in dom
     assert "In plain words" in dom and dom.count("<img") >= 6
     assert "CONSOLE" not in done.stderr
+
+
+def test_a_part_that_cannot_be_measured_leaves_the_others(world, tmp_path):
+    from dataclasses import replace
+
+    from gen.eval.evaluation import Options, measure, prepare, write
+    from gen.eval.utility_plan import load_plan
+
+    context, record = prepare(Options(world[0], world[1], tmp_path / "out", networks=("random",)))
+    context = replace(context, utility=load_plan(None, ["least=100000"]))
+    with pytest.raises(UserError, match="no finding has 100000 held-out images"):
+        measure(context, ("utility",))
+    sections = measure(context, ("fidelity", "utility"))
+    assert sections[0].figures and not sections[1].figures
+    page, _ = write(context, record, sections)
+    assert "Utility was not measured: utility: no finding has 100000" in page.read_text()
 
 
 def test_a_planted_copy_is_named_on_the_page(copied_world, tmp_path):
