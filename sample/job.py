@@ -82,7 +82,7 @@ class Worker:
             before = state(self.store, self.plan, self.shard, self.order.recheck)
             sheet = LiveSheet(self.store, f"contact{self._ending}.png")
             interrupt = self._draw(settings, before, runs[0], sheet)
-            after = state(self.store, self.plan, self.shard)
+            after = state(self.store, self.plan, self.shard) if len(before.todo) else before
             if after.done < after.total or self._weeds:
                 interrupt.end(f"{after.done} of {after.total} images of shard {self.shard} are done")
             whole = complete(self.store, self.plan)

@@ -32,6 +32,7 @@ class NullPipeline:
 
     config = SimpleNamespace(name="null", steps=1, guidance=1.0)
     model_hash, dtype, scheduler, execution = "none", "none", None, ""
+    _execution_device = SimpleNamespace(type="cpu")
     square = np.full((8, 8), 0.5, np.float32)
 
     def __call__(self, prompts, seed, steps, guidance, output_type, progress):
