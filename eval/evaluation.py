@@ -24,7 +24,7 @@ from .inputs import (
     read_synthetic,
 )
 from .networks import load_network
-from .section import Section, Verdict
+from .section import NotMeasurable, Section, Verdict
 
 PAGE, METRICS = "report.html", "metrics.json"
 SHOWN = 400  # images looked at for inversion and blankness
@@ -90,15 +90,15 @@ def prepare(options: Options) -> tuple[Context, dict]:
 def measure(context: Context, parts: Sequence[str]) -> list[Section]:
     """Run the parts, in order; each is the module of that name with `measure(context) -> Section`.
 
-    A part that cannot be measured stands in a whole report with its reason, so that the others are not lost.
-    Errors: UserError where it is the only part.
+    A part for which the data do not suffice stands in a whole report with the reason, so that the others are not lost.
+    Errors: UserError for whatever else a part refuses, and for that too where it is the only part.
     """
     sections = []
     for part in parts:
         context.say(f"{part} ...")
         try:
             sections.append(import_module(f".{part}", __package__).measure(context))
-        except UserError as error:
+        except NotMeasurable as error:
             if len(parts) == 1:
                 raise
             why = Verdict("unclear", f"{part.capitalize()} was not measured: {error}.")

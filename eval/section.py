@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from gen.errors import UserError
+
 Better = Literal["low", "high", ""]
 GOOD, BAD, UNCLEAR = "good", "bad", "unclear"
 
@@ -53,6 +55,10 @@ class Verdict:
 
     kind: Literal["good", "bad", "unclear"]
     text: str
+
+
+class NotMeasurable(UserError):
+    """The data do not suffice for a part, whatever else a user has asked; a whole report says so and goes on."""
 
 
 @dataclass

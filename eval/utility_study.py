@@ -18,6 +18,7 @@ from gen.models.classifier import RadiographClassifier
 from .context import Context
 from .corruptions import CORRUPTIONS, STRENGTHS
 from .readings import FRONTAL, judged_labels, truth_matrix
+from .section import NotMeasurable
 from .utility_plan import SETTINGS, NotEnough, TrainingSet, UtilityConfig, check_settings, training_set
 from .utility_runs import RunJob, Shelf, data_key, keep, kept, new_network, predict, train, train_config
 
@@ -103,7 +104,9 @@ def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, lis
     vocabulary = list(dict.fromkeys(name for text in real["findings"] for name in text.split(";")))
     names = tuple(judged_labels(truth_matrix(inside["findings"], vocabulary), vocabulary, config.least))
     if not names:
-        raise UserError(f"utility: no finding has {config.least} held-out images with and without it; lower `least`")
+        raise NotMeasurable(
+            f"utility: no finding has {config.least} held-out images with and without; lower `least`"
+        )
     outside = {f"external: {name}": known[(sources == name) & held_out] for name in sorted(set(sources) - {source})}
     if config.external is not None:
         rows = read_index(config.external)

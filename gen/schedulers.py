@@ -76,8 +76,9 @@ class SegmentScheduler(DDIMScheduler):
         """The sample at the next time, and the clean one implied by the output. Shapes: [B, C, h, w] -> the same."""
         here, then = int(timestep), self._following(int(timestep))
         edge = here // self._length * self._length - 1
-        clean, noise = self._both(model_output, here, sample)
-        moved = self._at(min(edge, then), clean, noise)
+        clean = super().step(model_output, here, sample).pred_original_sample
+        alpha, sigma = self._amplitudes(here)
+        moved = self._at(min(edge, then), clean, (sample - alpha * clean) / sigma)
         if then > edge:
             fresh = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
             moved = self._renoised(moved, edge, then, fresh)
@@ -95,15 +96,6 @@ class SegmentScheduler(DDIMScheduler):
     def _amplitudes(self, timestep: int) -> tuple[Tensor, Tensor]:
         kept = self.alphas_cumprod[timestep] if timestep >= 0 else self.final_alpha_cumprod
         return kept.sqrt(), (1 - kept).sqrt()
-
-    def _both(self, output: Tensor, timestep: int, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean sample and noise that an output implies (v: Salimans and Ho, arXiv 2202.00512)."""
-        alpha, sigma = self._amplitudes(timestep)
-        if self.config.prediction_type == "v_prediction":
-            return alpha * sample - sigma * output, alpha * output + sigma * sample
-        if self.config.prediction_type == "sample":
-            return output, (sample - alpha * output) / sigma
-        return (sample - sigma * output) / alpha, output
 
     def _at(self, timestep: int, clean: Tensor, noise: Tensor) -> Tensor:
         alpha, sigma = self._amplitudes(timestep)
