@@ -104,9 +104,7 @@ def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, lis
     vocabulary = list(dict.fromkeys(name for text in real["findings"] for name in text.split(";")))
     names = tuple(judged_labels(truth_matrix(inside["findings"], vocabulary), vocabulary, config.least))
     if not names:
-        raise NotMeasurable(
-            f"utility: no finding has {config.least} held-out images with and without; lower `least`"
-        )
+        raise NotMeasurable(f"utility: no finding has {config.least} held-out images with and without; lower `least`")
     outside = {f"external: {name}": known[(sources == name) & held_out] for name in sorted(set(sources) - {source})}
     if config.external is not None:
         rows = read_index(config.external)
