@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -104,6 +104,12 @@ class Body:
     def texture(self) -> Waves:
         """Uneven density of the lungs."""
         return Waves.drawn(self.patient.rng("texture"), 48, (18.0, 110.0))
+
+
+@lru_cache(maxsize=4)
+def body_of(patient: Patient) -> Body:
+    """A patient's shapes, kept for a short while: findings are placed in them, then projected, view after view."""
+    return Body(patient)
 
 
 def cloud(points: np.ndarray) -> Slab:

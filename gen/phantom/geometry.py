@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 VIEW_ANGLES = {"PA": 0.0, "LATERAL": 90.0, "AP": 180.0, "AP SUPINE": 180.0}  # degrees
+LEVEL = 1e-6  # mm a pixel, below which a coordinate stays the same along a line
 SOURCE_DISTANCES = {"PA": 1830.0, "LATERAL": 1830.0, "AP": 1300.0, "AP SUPINE": 1050.0}  # mm
 
 
@@ -40,8 +42,9 @@ class Geometry:
         """From the source to the aim, mm."""
         return self.source - self.detector
 
+    @cached_property
     def axes(self) -> np.ndarray:
-        """Unit vectors along the beam, a detector row and a detector column. Shapes: -> [3, 3]."""
+        """Unit vectors along the beam, a detector row and a detector column. Shapes: [3, 3]."""
         turn = np.deg2rad(self.angle)
         beam = np.array([np.sin(turn), -np.cos(turn), 0.0])
         across, deep = np.cos(turn), np.sin(turn)
@@ -50,11 +53,11 @@ class Geometry:
 
     def magnification(self, points: np.ndarray) -> np.ndarray:
         """Detector mm per mm at points, source distance over depth. Shapes: [..., 3] -> [...]."""
-        return self.source / (self.object_distance + (points - np.array(self.aim)) @ self.axes()[0])
+        return self.source / (self.object_distance + (points - np.array(self.aim)) @ self.axes[0])
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image rows and columns of points, pixel centres at whole numbers. Shapes: [..., 3] -> 2 x [...]."""
-        _, across, down = self.axes()
+        _, across, down = self.axes
         offset = points - np.array(self.aim)
         scale = self.magnification(points) / self.pixel
         middle = (self.size - 1) / 2
@@ -62,7 +65,7 @@ class Geometry:
 
     def directions(self, points: np.ndarray) -> np.ndarray:
         """Unit vectors from the source to points. Shapes: [..., 3] -> [..., 3]."""
-        rays = points - (np.array(self.aim) - self.axes()[0] * self.object_distance)
+        rays = points - (np.array(self.aim) - self.axes[0] * self.object_distance)
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
     def obliquity(self) -> np.ndarray:
@@ -70,26 +73,26 @@ class Geometry:
         position = self._positions()
         return np.sqrt(1 + (position[:, None] ** 2 + position[None] ** 2) / self.source**2).astype(np.float32)
 
-    def slab(self, depth: float) -> Slab:
-        """The plane of all rays at a depth (mm behind the aim along the beam)."""
-        beam, across, _ = self.axes()
+    def slab(self, depth: float, stride: int = 1) -> Slab:
+        """The plane of every n-th ray at a depth (mm behind the aim along the beam), to the last pixel or beyond."""
+        beam, across, _ = self.axes
         shrink = (self.object_distance + depth) / self.source
-        place = self._positions() * shrink
+        place = self._positions(stride) * shrink
         x = self.aim[0] + beam[0] * depth + across[0] * place
         y = self.aim[1] + beam[1] * depth + across[1] * place
         z = self.aim[2] - place
         return Slab(x.astype(np.float32)[None], y.astype(np.float32)[None], z.astype(np.float32)[:, None], depth)
 
-    def slabs(self, front: float, back: float, step: float) -> Iterator[Slab]:
+    def slabs(self, front: float, back: float, step: float, stride: int = 1) -> Iterator[Slab]:
         """Planes from `front` to at least `back`, `step` mm apart."""
-        return (self.slab(front + step * index) for index in range(int(np.ceil((back - front) / step)) + 1))
+        return (self.slab(front + step * index, stride) for index in range(int(np.ceil((back - front) / step)) + 1))
 
     def at(self, size: int) -> Geometry:
         """The same field on another pixel grid."""
         return replace(self, size=size)
 
-    def _positions(self) -> np.ndarray:
-        return (np.arange(self.size) - (self.size - 1) / 2) * self.pixel
+    def _positions(self, stride: int = 1) -> np.ndarray:
+        return (np.arange(0, self.size - 1 + stride, stride) - (self.size - 1) / 2) * self.pixel
 
 
 @dataclass(frozen=True)
@@ -111,25 +114,18 @@ class Slab:
 
         Shapes: centres [N, 3], reaches [N] or [N, 3] -> 4 x [N]; empty ranges where a point is too far.
         """
-        rows, columns = self.shape
-        aside, deep, tall = np.broadcast_to(reaches if reaches.ndim > 1 else reaches[:, None], centres.shape).T
-        top, bottom = _range(self.z[:, 0], centres[:, 2], tall, rows)
-        left, right = _range(self.x[0], centres[:, 0], aside, columns)
-        front, back = _range(self.y[0], centres[:, 1], deep, columns)
-        return top, bottom, np.maximum(left, front), np.minimum(right, back)
+        counts = np.array([self.x.shape[1], self.y.shape[1], self.z.shape[0]])
+        lines = (self.x[0], self.y[0], self.z[:, 0])
+        first = np.array([line[0] for line in lines], float)
+        step = (np.array([line[-1] for line in lines], float) - first) / np.maximum(counts - 1, 1)
+        step[np.abs(step) < LEVEL] = LEVEL  # a coordinate that stays: all of the line is within reach, or nothing
+        middle = (centres - first) / step
+        half = (reaches if reaches.ndim > 1 else reaches[:, None]) / np.abs(step)
+        start = np.clip(np.ceil(middle - half), 0, counts).astype(int).T
+        end = np.clip(np.floor(middle + half) + 1, 0, counts).astype(int).T
+        return start[2], end[2], np.maximum(start[0], start[1]), np.minimum(end[0], end[1])
 
     def cut(self, window: tuple[slice, slice]) -> Slab:
         """A part of the plane."""
         rows, columns = window
         return Slab(self.x[:, columns], self.y[:, columns], self.z[rows], self.depth)
-
-
-def _range(line: np.ndarray, centres: np.ndarray, reaches: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of a straight line of coordinates from the first to behind the last within reach of each centre."""
-    first, step = float(line[0]), (float(line[-1]) - float(line[0])) / max(count - 1, 1)
-    offset = centres - first
-    if abs(step) < 1e-6:
-        within = np.abs(offset) <= reaches
-        return np.zeros(len(centres), int), np.where(within, count, 0)
-    middle, half = offset / step, reaches / abs(step)
-    return np.ceil(middle - half).clip(0, count).astype(int), (np.floor(middle + half) + 1).clip(0, count).astype(int)

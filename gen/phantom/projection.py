@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gen.phantom.body import Body, cloud
+from gen.phantom.coarse import Raster
 from gen.phantom.geometry import Geometry, Slab
 from gen.phantom.lobes import LOBES, SIDES, lung_of
 from gen.phantom.physics import DENSITIES
@@ -31,17 +32,25 @@ class Maps:
 
 @dataclass(frozen=True)
 class Fill:
-    """Part of a lung or lobe with another density: `region` gives its field on a plane, negative inside; g/cm3."""
+    """Part of a lung or lobe with another density: `region` gives its field on a plane, negative inside; g/cm3.
+
+    shell: only its surface, mm to both sides.
+    """
 
     name: str
     place: str
     region: Callable[[Slab], np.ndarray]
     density: float
+    shell: float | None = None
+
+    def field(self, inner: np.ndarray) -> np.ndarray:
+        """What is inside, or its surface alone, `shell` mm to both sides."""
+        return inner if self.shell is None else np.abs(inner) - np.float32(self.shell)
 
     def holds(self, body: Body, points: np.ndarray) -> np.ndarray:
         """Whether points of the chest lie inside. Shapes: [N, 3] -> [N] bool."""
         place = cloud(points)
-        inside = self.region(place) < 0
+        inside = self.field(self.region(place)) < 0
         if self.place not in LOBES:
             inside &= body.fissures.field(self.place, place) < 0
         return inside & (SIDES[lung_of(self.place)] * points[:, 0] > 0)
@@ -87,36 +96,54 @@ def _integrate(body: Body, geometry: Geometry, fills: Sequence[Fill], haze: Call
     sideways = _sideways(geometry)
     kx, ky, _ = body.thorax.scale
     reach = (165 * kx if sideways else 124 * ky + body.patient.breast) + body.patient.fat + STEP
+    depths = (-reach, reach, STEP)
+    outline, chest = Raster.of(geometry), Raster.of(geometry, body.thorax.corners)
     sums: dict[str, np.ndarray] = {}
-    before: dict[str, np.ndarray] = {}
-    for slab in geometry.slabs(-reach, reach, STEP):
-        now = _fields(body, slab, fills, sideways)
-        shares = {name: _share(before[name], now[name]) for name in now if name in before}
-        if "lung_left" in shares:
-            _cut(shares, fills)
-        for name, share in shares.items():
-            sums[name] = sums[name] + share if name in sums else share
-        if "lung_left" in shares:
-            mass = _density(body, slab, fills, shares, haze)
-            sums["mass"] = sums["mass"] + mass if "mass" in sums else mass
-        before = now
+    for shares, _ in _gaps(outline, depths, lambda slab: body.thorax.body(slab, sideways)):
+        _add(sums, shares)
+    organs: dict[str, np.ndarray] = {}
+    for shares, slab in _gaps(chest, depths, lambda slab: _organs(body, slab, fills), fills):
+        _cut(shares, fills)
+        shares["mass"] = _density(chest.sharpened(_lung(body, slab, haze)), fills, shares)
+        _add(organs, shares)
+    sums |= {name: chest.placed(total) for name, total in organs.items()}
     return {name: total * np.float32(STEP) for name, total in sums.items()}
 
 
-def _fields(body: Body, slab: Slab, fills: Sequence[Fill], arms_up: bool) -> dict[str, np.ndarray]:
+def _gaps(
+    raster: Raster, depths: tuple[float, float, float], fields: Callable[[Slab], dict], fills: Sequence[Fill] = ()
+) -> Iterator[tuple[dict[str, np.ndarray], Slab]]:
+    """Every region's share of each gap between two planes, with the farther plane."""
+    before: dict[str, np.ndarray] = {}
+    for slab in raster.planes(*depths):
+        now = {name: raster.sharpened(value) for name, value in fields(slab).items()}
+        now |= {fill.name: fill.field(now[fill.name]) for fill in fills if now}
+        shares = {name: _share(before[name], now[name]) for name in now if name in before}
+        if shares:
+            yield shares, slab
+        before = now
+
+
+def _add(sums: dict[str, np.ndarray], shares: dict[str, np.ndarray]) -> None:
+    for name, share in shares.items():
+        if name in sums:
+            sums[name] += share
+        else:
+            sums[name] = share
+
+
+def _organs(body: Body, slab: Slab, fills: Sequence[Fill]) -> dict[str, np.ndarray]:
+    """Fields of what lies in the chest; none on planes before and behind it."""
     thorax = body.thorax
-    fields = thorax.body(slab, arms_up)
     limit = CHEST * thorax.scale[1]
     if slab.y.min() > limit or slab.y.max() < -limit:
-        return fields
+        return {}
     organs, between = thorax.central(slab)
-    fields |= organs | thorax.lungs(slab, between)
+    fields = organs | thorax.lungs(slab, between)
     for lung in LOBES:
         fields[f"_oblique_{lung}"] = body.fissures.oblique(lung, slab)
     fields["_horizontal"] = body.fissures.horizontal(slab)
-    for fill in fills:
-        fields[fill.name] = fill.region(slab)
-    return fields
+    return fields | {fill.name: fill.region(slab) for fill in fills}
 
 
 def _cut(shares: dict[str, np.ndarray], fills: Sequence[Fill]) -> None:
@@ -142,13 +169,16 @@ def _share(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     return np.negative(inside, out=inside)
 
 
-def _density(body: Body, slab: Slab, fills: Sequence[Fill], shares: dict, haze: Callable | None) -> np.ndarray:
-    """Mass of the lungs within one gap, per mm of step, g/cm3."""
-    ky = body.thorax.scale[1]
-    base = np.float32(body.patient.lung) * (1 + np.float32(0.10) * slab.y / np.float32(90 * ky))
+def _lung(body: Body, slab: Slab, haze: Callable | None) -> np.ndarray:
+    """Density of the lungs on a plane, g/cm3: more at the back, uneven, and what findings add."""
+    ky = np.float32(body.thorax.scale[1])
+    base = np.float32(body.patient.lung) * (1 + np.float32(0.10) * slab.y / (90 * ky))
     base = base * (1 + np.float32(0.07) * body.texture(slab))
-    if haze is not None:
-        base = base + haze(slab)
+    return base if haze is None else base + haze(slab)
+
+
+def _density(base: np.ndarray, fills: Sequence[Fill], shares: dict[str, np.ndarray]) -> np.ndarray:
+    """Mass of the lungs within one gap, per mm of step, g/cm3."""
     mass = (shares["lung_right"] + shares["lung_left"]) * base
     for fill in fills:
         mass += shares[fill.name] * (np.float32(fill.density) - base)

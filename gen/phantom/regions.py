@@ -48,7 +48,7 @@ def fill(body: Body, finding: Finding, supine: bool = False) -> Fill:
 
 def pleura(air: Fill) -> Fill:
     """The lung's own surface, a thin line beside a pneumothorax."""
-    return Fill(f"_{air.name}", air.place, lambda slab: np.abs(air.region(slab)) - np.float32(PLEURA / 2), LESION)
+    return Fill(f"_{air.name}", air.place, air.region, LESION, PLEURA / 2)
 
 
 def lesion(body: Body, finding: Finding) -> list[Solid]:

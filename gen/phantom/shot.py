@@ -101,7 +101,7 @@ def _add_devices(body: Body, devices: Sequence[str], technique: Technique, maps:
 
 def _letter(geometry: Geometry, place: tuple[float, float]) -> np.ndarray:
     """A lead L on the detector at the patient's left, g/cm2 of iron."""
-    beam, across, down = geometry.axes()
+    beam, across, down = geometry.axes
     centre = np.array(geometry.aim) + beam * geometry.detector
     strokes = [
         centre

@@ -11,7 +11,7 @@ from gen.phantom.geometry import Geometry
 from gen.phantom.great_vessels import spine_depth
 from gen.phantom.solids import Solid
 from gen.phantom.thorax import SWAY, Thorax, bend
-from gen.phantom.tubes import Tubes, chain, joined, paths, smooth
+from gen.phantom.tubes import ANYWHERE, Tubes, chain, joined, paths, smooth
 
 SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
 DROPS = (32, 60, 84, 100, 110, 116, 118, 112, 100, 86, 58, 36)  # mm from the spine to the front end
@@ -49,7 +49,7 @@ def skeleton(thorax: Thorax) -> dict[str, Bone]:
         "ribs": [(rib(thorax, number, side), 1.0) for number in range(12) for side in (-1, 1)],
         "clavicles": [(_clavicle(patient, side, size), 2.6) for side in (-1, 1)],
         "scapulae": [(tubes, 1.0) for side in (-1, 1) for tubes in _scapula(patient, side, size)],
-        "spine": [piece for level in range(-7, 14) for piece in _vertebra(patient, level)],
+        "spine": [_vertebra(patient, level) for level in range(-7, 14)],
         "sternum": [(chain(np.array(STERNUM) * thorax.scale, np.array([[4.5, 15]]) * size, _front(5)), 0.8)],
         "humeri": [piece for side in (-1, 1) for piece in _humerus(patient, ARM, side, size)],
         "raised": [piece for side in (-1, 1) for piece in _humerus(patient, _raised(patient, side), side, size)],
@@ -175,33 +175,28 @@ def _humerus(patient: Patient, arm: tuple, side: int, size: float) -> list[tuple
     return [(shaft, np.linspace(0.8, 3.2, 15)), (chain(head, 23 * size * np.sqrt(1 - steps**2)), 0.9)]
 
 
-def _vertebra(patient: Patient, level: int) -> list[tuple[Tubes, float]]:
+def _vertebra(patient: Patient, level: int) -> tuple[Tubes, np.ndarray]:
     """Body with endplates, pedicles, lamina, transverse and spinous processes; level 0 is the first thoracic."""
     kx, ky, kz = patient.scale
     middle = (FIRST - SPACING * level - 8) if level >= 0 else FIRST - 8 - 17 * level
     tall = SPACING * (0.76 if level >= 0 else 0.55) * (1 - 0.0035 * patient.kyphosis)
-    x, y = float(bend(patient, np.array(middle * kz))), float(spine_depth(patient, np.array(middle * kz))) / ky
-    wide = 13.5 + 0.62 * max(level, 0)
-    sideways = np.array([1.0, 0.0, 0.0])
+    beyond = np.array([-0.5, 0, 0.5]) * tall * kz + middle * kz
+    (low, x, high), (front, y, back) = bend(patient, beyond).astype(float), spine_depth(patient, beyond).astype(float)
+    pieces = np.array(_vertebra_pieces(13.5 + 0.62 * max(level, 0), tall))
+    points = (pieces[:, :6].reshape(-1, 2, 3) + np.array([0, y / ky, middle])) * patient.scale + np.array([x, 0, 0])
+    lean = np.array([high - low, back - front]) / (tall * kz)
+    points[:, :, :2] += pieces[:, None, 9:] * (points[:, :, 2:] - middle * kz) * lean
+    radii = pieces[:, 6:8] * np.where(pieces[:, 9:], [kx, ky], kx)
+    across = np.where(pieces[:, 9:], [1.0, 0.0, 0.0], ANYWHERE)
+    return Tubes(points[:, 0], points[:, 1], radii, across), pieces[:, 8]
 
-    beyond = np.array([middle - tall / 2, middle + tall / 2]) * kz
-    lean = np.array([np.diff(bend(patient, beyond))[0], np.diff(spine_depth(patient, beyond))[0]]) / (tall * kz)
 
-    def piece(a: tuple, b: tuple, radii: tuple, wall: float) -> tuple[Tubes, float]:
-        points = (np.array([a, b], dtype=float) + np.array([0, y, middle])) * patient.scale + [x, 0, 0]
-        points[:, :2] += (points[:, 2:] - middle * kz) * lean
-        return chain(points, np.array([radii]) * [[kx, ky]], np.stack([sideways, sideways])), wall
-
-    pieces = [piece((0, 0, -tall / 2), (0, 0, tall / 2), (wide, wide * 0.92), 0.7)]
-    for end in (-1, 1):
-        pieces.append(piece((0, 0, end * tall / 2 - 0.8), (0, 0, end * tall / 2 + 0.8), (wide + 0.5, wide * 0.93), 0.8))
+def _vertebra_pieces(wide: float, tall: float) -> list[tuple[float, ...]]:
+    """Start, end, radii, wall and whether it leans with the spine, from the middle of the vertebra; reference mm."""
+    pieces = [(0, 0, -tall / 2, 0, 0, tall / 2, wide, wide * 0.92, 0.7, 1)]
+    for end in (-tall / 2, tall / 2):
+        pieces.append((0, 0, end - 0.8, 0, 0, end + 0.8, wide + 0.5, wide * 0.93, 0.8, 1))
     for side in (-1, 1):
-        pieces.append(piece((side * 0.68 * wide, 19, 0), (side * 0.68 * wide, 19, 8), (3.4, 6), 0.8))
-        pieces.append(_process(patient, x, (side * 10, y + 26, middle), (side * (wide + 11), y + 33, middle + 3)))
-    pieces.append(piece((0, 44, -24), (0, 34, -4), (3.2, 6), 0.6))
-    return pieces
-
-
-def _process(patient: Patient, x: float, start: tuple, end: tuple) -> tuple[Tubes, float]:
-    points = np.array([start, end], dtype=float) * patient.scale + [x, 0, 0]
-    return chain(points, 3.4 * patient.scale[0]), 0.7
+        pieces.append((side * 0.68 * wide, 19, 0, side * 0.68 * wide, 19, 8, 3.4, 6, 0.8, 1))
+        pieces.append((side * 10, 26, 0, side * (wide + 11), 33, 3, 3.4, 3.4, 0.7, 0))
+    return [*pieces, (0, 44, -24, 0, 34, -4, 3.2, 6, 0.6, 1)]

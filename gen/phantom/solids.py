@@ -35,45 +35,59 @@ class Solid:
         return Solid(np.asarray(centre, dtype=float), matrix, min(long, wide), max(long, wide))
 
 
-def solid(slab: Slab, part: Solid) -> np.ndarray:
-    """Field of one ellipsoid on a plane, negative inside. Shapes: -> [H, W]."""
-    matrix = part.matrix.astype(np.float32)
-    ground = np.concatenate([slab.x - np.float32(part.centre[0]), slab.y - np.float32(part.centre[1])])
-    across = matrix[:, :2] @ ground
-    down = matrix[:, 2:] @ (slab.z - np.float32(part.centre[2])).T
-    square = (2 * down.T) @ across
-    square += (across * across).sum(0)
-    square += (down * down).sum(0)[:, None]
-    return (np.sqrt(np.maximum(square, 0)) - 1) * np.float32(part.size)
-
-
 @dataclass(frozen=True)
 class Cluster:
-    """Ellipsoids whose union is one organ. Shapes: centres [N, 3], reaches [N], mm."""
+    """Ellipsoids whose union is one organ. Shapes: centres [N, 3], matrices [N, 3, 3], sizes, reaches [N]; mm."""
 
-    parts: tuple[Solid, ...]
     centres: np.ndarray
+    matrices: np.ndarray
+    sizes: np.ndarray
     reaches: np.ndarray
 
     @staticmethod
     def of(parts: Sequence[Solid]) -> Cluster:
         """Of any number of parts."""
         centres = np.array([part.centre for part in parts]).reshape(-1, 3)
-        return Cluster(tuple(parts), centres, np.array([part.reach for part in parts]))
+        matrices = np.array([part.matrix for part in parts], np.float32).reshape(-1, 3, 3)
+        sizes = np.array([part.size for part in parts], np.float32)
+        return Cluster(centres, matrices, sizes, np.array([part.reach for part in parts]))
 
-    def near(self, slab: Slab, margin: float) -> Iterator[tuple[Solid, tuple[slice, slice]]]:
-        """Parts that come within `margin` mm of a plane, with their rows and columns there."""
+    def near(self, slab: Slab, margin: float) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
+        """Fields of the parts that come within `margin` mm of a plane, each with its rows and columns there."""
         tops, bottoms, lefts, rights = slab.windows(self.centres, self.reaches + margin)
-        for index in np.flatnonzero((bottoms > tops) & (rights > lefts)):
-            yield self.parts[index], (slice(tops[index], bottoms[index]), slice(lefts[index], rights[index]))
+        chosen = np.flatnonzero((bottoms > tops) & (rights > lefts))
+        if not len(chosen):
+            return
+        flat, mixed, upright, height = self._squares(slab, chosen)
+        for k, index in enumerate(chosen):
+            rows, columns = slice(tops[index], bottoms[index]), slice(lefts[index], rights[index])
+            field = height[k, rows, None] * mixed[k, columns]
+            field += flat[k, columns]
+            field += upright[k, rows, None]
+            np.sqrt(np.maximum(field, 0, out=field), out=field)
+            field -= 1
+            field *= self.sizes[index]
+            yield field, (rows, columns)
+
+    def _squares(self, slab: Slab, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        """|M (p - c)|^2 = flat(x, y) + z' mixed(x, y) + upright(z'), z' the height above c.
+
+        Shapes: flat, mixed [n, W], upright, z' [n, H].
+        """
+        matrix, centre = self.matrices[chosen], self.centres[chosen].astype(np.float32)
+        x, y = slab.x - centre[:, :1], slab.y - centre[:, 1:2]
+        across = matrix[:, :, :1] * x[:, None] + matrix[:, :, 1:2] * y[:, None]
+        height = slab.z[:, 0] - centre[:, 2:]
+        down = matrix[:, :, 2]
+        mixed = 2 * (down[:, :, None] * across).sum(1)
+        return (across * across).sum(1), mixed, (down * down).sum(1)[:, None] * height * height, height
 
 
 def nearest(slab: Slab, cluster: Cluster, outside: float = FAR) -> np.ndarray:
     """Field of a union; `outside` further than some mm from every part. Shapes: -> [H, W]."""
     field = np.full(slab.shape, outside, dtype=np.float32)
     for part, window in cluster.near(slab, 8.0):
-        near = field[window]
-        np.minimum(near, solid(slab.cut(window), part), out=near)
+        np.minimum(field[window], part, out=field[window])
     return field
 
 
@@ -81,7 +95,7 @@ def blended(slab: Slab, cluster: Cluster, blend: float) -> np.ndarray:
     """Field of a union with its creases filled over `blend` mm (polynomial smooth minimum). Shapes: -> [H, W]."""
     field = np.full(slab.shape, FAR, dtype=np.float32)
     for part, window in cluster.near(slab, 1.5 * blend):
-        field[window] = _blended(field[window], solid(slab.cut(window), part), np.float32(blend))
+        field[window] = _blended(field[window], part, np.float32(blend))
     return field
 
 
@@ -96,7 +110,7 @@ def chords(geometry: Geometry, parts: Sequence[Solid]) -> np.ndarray:
     Shapes: -> [size, size] float32, mm.
     """
     window = _shadow(geometry, parts)
-    plane, beam = geometry.slab(0.0).cut(window), geometry.axes()[0]
+    plane, beam = geometry.slab(0.0).cut(window), geometry.axes[0]
     near = np.full(plane.shape, np.inf, dtype=np.float32)
     far = -near
     ground = np.concatenate([plane.x, plane.y]) - np.array(geometry.aim, np.float32)[:2, None]
@@ -114,7 +128,7 @@ def chords(geometry: Geometry, parts: Sequence[Solid]) -> np.ndarray:
 def _shadow(geometry: Geometry, parts: Sequence[Solid]) -> tuple[slice, slice]:
     """Rows and columns that hold the shadows of all parts."""
     centres, reaches = np.array([part.centre for part in parts]), np.array([part.reach for part in parts])
-    closest = centres - geometry.axes()[0] * reaches[:, None]
+    closest = centres - geometry.axes[0] * reaches[:, None]
     spread = reaches * geometry.magnification(closest) / geometry.pixel * 1.1 + 2  # of an oblique ray too
     edges = []
     for ends in zip(geometry.project(centres), geometry.project(closest), strict=True):

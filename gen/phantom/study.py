@@ -12,7 +12,7 @@ from gen.data.prompts import prompt_from_row
 from gen.data.vocabulary import NO_FINDING
 from gen.errors import UserError
 from gen.phantom.anatomy import Patient, make_patient
-from gen.phantom.body import Body
+from gen.phantom.body import Body, body_of
 from gen.phantom.devices import DEVICES
 from gen.phantom.findings import LABELS, SIZES, Finding, draw_finding
 from gen.phantom.geometry import VIEW_ANGLES
@@ -61,7 +61,7 @@ class Study:
             if finding.kind == "atelectasis" and not finding.lobe.endswith(("upper", "middle")):
                 lift = (RAISED, 0.0) if finding.lung == "lung_right" else (0.0, RAISED)
                 patient = replace(patient, domes=(patient.domes[0] + lift[0], patient.domes[1] + lift[1]))
-        return Body(patient)
+        return body_of(patient)
 
     def shoot(self, view: str = "PA", size: int = 256, *, angle: float | None = None, noise: bool = True) -> Shot:
         """Take one radiograph; `angle` in degrees replaces the view's own, 0 PA, 90 left lateral, 180 AP.
@@ -122,7 +122,7 @@ def make_study(
     drawn, drawn_devices = _drawn(rng, FREQUENCIES), _drawn(rng, DEVICE_FREQUENCIES)
     kinds = drawn if findings is None else _known(findings, SIZES, "finding")
     devices = drawn_devices if devices is None else _known(devices, DEVICES, "device")
-    bare = Body(patient)
+    bare = body_of(patient)
     placed = tuple(draw_finding(bare, kind, patient.rng("finding", kind)) for kind in kinds)
     return Study(seed, patient, placed, tuple(devices))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
 FINE = np.linspace(LEVELS[0], LEVELS[-1], 263)
 SWAY = 0.25  # share of the spine's sideways bend that the rib cage's walls follow
+LOWEST = -200.0  # reference z of the lower end of the aorta, mm
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
@@ -154,6 +156,13 @@ class Thorax:
             fields[name] = np.full(slab.shape, OUTSIDE, dtype=np.float32)
             np.maximum(inside, -between[window], out=fields[name][window])
         return fields
+
+    @property
+    def corners(self) -> np.ndarray:
+        """Of a box that holds lungs, heart and aorta. Shapes: [8, 3], mm."""
+        low = (-1.04 * HALF_WIDTH, -1.15 * HALF_DEPTH, LOWEST)
+        high = (1.04 * HALF_WIDTH, 1.15 * HALF_DEPTH, APEX + 0.07 * HEIGHT)
+        return np.array(list(product(*zip(low, high, strict=True)))) * self.scale
 
     def _half(self, slab: Slab, side: int) -> tuple[slice, slice]:
         """Rows and columns of a plane where a lung may lie."""

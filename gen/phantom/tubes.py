@@ -120,22 +120,27 @@ def _shadows(geometry: Geometry, tubes: Tubes) -> dict[str, np.ndarray]:
 
 def _splat(total: np.ndarray, size: int, shadow: dict[str, np.ndarray], patch: int) -> None:
     """Add every segment's path lengths within a square patch about its middle."""
+    top, left = (
+        np.floor(shadow[start] + shadow[way] * shadow["length"] / 2 - patch / 2 + 1).astype(int)
+        for start, way in (("row", "down"), ("column", "across"))
+    )
+    rows, columns = top[:, None] + np.arange(patch), left[:, None] + np.arange(patch)
+    down = (rows - shadow["row"][:, None]).astype(np.float32)[:, :, None]
+    across = (columns - shadow["column"][:, None]).astype(np.float32)[:, None]
     part = {name: value.astype(np.float32)[:, None, None] for name, value in shadow.items()}
-    middle_row = shadow["row"] + shadow["down"] * shadow["length"] / 2
-    middle_column = shadow["column"] + shadow["across"] * shadow["length"] / 2
-    top = np.floor(middle_row - patch / 2 + 1).astype(int)
-    left = np.floor(middle_column - patch / 2 + 1).astype(int)
-    rows = top[:, None, None] + np.arange(patch)[None, :, None]
-    columns = left[:, None, None] + np.arange(patch)[None, None]
-    down, across = (rows - part["row"]).astype(np.float32), (columns - part["column"]).astype(np.float32)
+    reach, rim = part["ends"] / 2, 0.5 / part["half"]
     along = down * part["down"] + across * part["across"]
-    aside = (across * part["down"] - down * part["across"]) / part["half"]
-    reach = part["ends"] / 2
-    cover = (np.minimum(along + reach, part["length"]) - np.maximum(along - reach, 0)) / part["ends"]
-    rim = 0.5 / part["half"]
-    value = np.maximum(cover, 0) * part["chord"] * part["half"] * (_half_disc(aside + rim) - _half_disc(aside - rim))
-    keep = (value > 0) & (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
-    total += np.bincount((rows * size + columns)[keep], value[keep], minlength=size * size)
+    aside = across * (part["down"] / part["half"]) - down * (part["across"] / part["half"])
+    keep = (np.abs(along - part["length"] / 2) < part["length"] / 2 + reach) & (np.abs(aside) < 1 + rim)
+    keep &= ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
+    segment, row, column = np.nonzero(keep)
+    length, ends, half, chord = (
+        shadow[name].astype(np.float32)[segment] for name in ("length", "ends", "half", "chord")
+    )
+    along, aside, reach, rim = along[keep], aside[keep], ends / 2, 0.5 / half
+    cover = (np.minimum(along + reach, length) - np.maximum(along - reach, 0)) / ends
+    value = cover * chord * half * (_half_disc(aside + rim) - _half_disc(aside - rim))
+    total += np.bincount(rows[segment, row] * size + columns[segment, column], value, minlength=size * size)
 
 
 def _half_disc(x: np.ndarray) -> np.ndarray:
