@@ -30,6 +30,7 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
         fine = figure.high is not None and figure.high >= 0.9 * figure.floor
         words = f"{good if fine else bad}: {name} {figure.value:.2f}, two real sets {figure.floor:.2f}."
         section.verdicts.append(Verdict(GOOD if fine else BAD, words))
+    _words_on_texture(section)
     _words_on_prompts(section)
     if context.network.standing == "random":
         words = (
@@ -55,6 +56,20 @@ def judge(context: Context, section: Section, small: list[str]) -> None:
         f"Features by {context.network.remark}",
     ]
     section.notes += [f"Also by {network.remark}" for network in context.networks[1:]]
+
+
+def _words_on_texture(section: Section) -> None:
+    """Networks forgive what histograms do not: grey levels, edges and grain are judged by themselves."""
+    figure = next((figure for figure in section.figures if figure.name.startswith("Frechet radiomics")), None)
+    if figure is None or figure.low is None or figure.floor is None:
+        return
+    said = f"Frechet radiomics distance {figure.value:.3g}, two real sets {figure.floor:.3g}"
+    if figure.low <= figure.floor:
+        section.verdicts.append(Verdict(GOOD, f"Grey levels and texture are not told from real ones: {said}."))
+        return
+    way = 100 * (figure.value - figure.floor) / max(figure.control - figure.floor, 1e-12)
+    words = f"Grey levels or texture can be told from real ones, {way:.0f} % of the way to broken images: {said}."
+    section.verdicts.append(Verdict(BAD, words))
 
 
 def _words_on_prompts(section: Section) -> None:

@@ -154,6 +154,8 @@ def _notes(study: Study) -> list[str]:
         f"of {config.batch_size} images with {config.seeds} seeds; nothing is chosen on held-out images. Intervals "
         "resample patients and training runs. A share of the real images is a share of their patients; the generator "
         "itself was trained on all of them, so gains at 1 % or 10 % include what it learned from the rest.",
+        "A set drawn for the held-out split's own prompts, as fidelity wants it, brings that split's mix of labels, "
+        "ages and sexes along; a fair gain is that of a set planned from the train split (cxr-sample plan --index).",
         "Shuffled: the synthetic images with one another's labels; what it gains is not owed to the labels. ECE grows "
         "where images repeat, as they do in resamplings: its intervals lie high.",
     ]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gen.eval import radiomics
+from gen.eval import fidelity_words, radiomics
+from gen.eval.section import BAD, GOOD, Figure, Section
 
 RNG = np.random.default_rng
 
@@ -48,3 +49,16 @@ def test_z_scores_leave_constant_features_alone():
     found = radiomics.standardised(reference, reference)
     assert found[:, 0].mean() == pytest.approx(0, abs=1e-12) and found[:, 0].std() == pytest.approx(1)
     assert (found[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(("low", "kind"), [(3.0, GOOD), (9.0, BAD)])
+def test_the_verdict_says_whether_texture_is_told_from_real_ones(low, kind):
+    section = Section(
+        "fidelity",
+        "Fidelity",
+        figures=[Figure("Frechet radiomics distance (x)", 20.0, low, 40.0, floor=5.0, control=80.0)],
+    )
+    fidelity_words._words_on_texture(section)
+    (verdict,) = section.verdicts
+    assert verdict.kind == kind and "distance 20, two real sets 5" in verdict.text
+    assert ("20 % of the way" in verdict.text) == (kind == BAD)
