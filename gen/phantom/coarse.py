@@ -44,6 +44,13 @@ class Raster:
         window = slice(*self.rows), slice(*self.columns)
         return (slab.cut(window) for slab in self.geometry.slabs(front, back, step, self.stride))
 
+    def within(self, outer: Raster) -> tuple[slice, slice]:
+        """Rows and columns of its points among those of a rectangle about it."""
+        return (
+            slice(self.rows[0] - outer.rows[0], self.rows[1] - outer.rows[0]),
+            slice(self.columns[0] - outer.columns[0], self.columns[1] - outer.columns[0]),
+        )
+
     def sharpened(self, field: np.ndarray) -> np.ndarray:
         """A field at every pixel of the rectangle, straight between the points; float32."""
         left = self.stride

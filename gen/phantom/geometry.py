@@ -38,6 +38,11 @@ class Geometry:
         return self.field / self.size
 
     @property
+    def sideways(self) -> bool:
+        """Whether the view is nearer to a lateral than to a frontal one."""
+        return abs(np.sin(np.deg2rad(self.angle))) > np.sqrt(0.5)
+
+    @property
     def object_distance(self) -> float:
         """From the source to the aim, mm."""
         return self.source - self.detector

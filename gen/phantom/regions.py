@@ -14,9 +14,9 @@ import numpy as np
 from gen.phantom.body import GROUND_VOLUME, Body
 from gen.phantom.findings import FULLEST, Finding
 from gen.phantom.geometry import Slab
+from gen.phantom.integration import Fill
 from gen.phantom.lobes import SIDES
 from gen.phantom.lung_vessels import HILA
-from gen.phantom.projection import Fill
 from gen.phantom.solids import Solid
 from gen.phantom.texture import Waves
 from gen.phantom.tubes import Tubes

@@ -52,6 +52,11 @@ class Cluster:
         sizes = np.array([part.size for part in parts], np.float32)
         return Cluster(centres, matrices, sizes, np.array([part.reach for part in parts]))
 
+    def box(self, margin: float) -> np.ndarray:
+        """The lowest and highest x, y, z within `margin` of any part. Shapes: -> [2, 3], mm."""
+        reach = self.reaches[:, None] + margin
+        return np.stack([(self.centres - reach).min(0), (self.centres + reach).max(0)])
+
     def near(self, slab: Slab, margin: float) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
         """Fields of the parts that come within `margin` mm of a plane, each with its rows and columns there."""
         tops, bottoms, lefts, rights = slab.windows(self.centres, self.reaches + margin)

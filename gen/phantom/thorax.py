@@ -24,7 +24,7 @@ DEPTH = (0.0, 0.03, 0.20, 0.34, 0.47, 0.62, 0.77, 0.90, 0.98, 1.0, 0.97)
 MIDDLE = (26.0, 26.0, 25.0, 22.0, 17.0, 10.0, 5.0, 1.0, -1.0, 0.0, 3.0)  # y of its middle, mm
 FINE = np.linspace(LEVELS[0], LEVELS[-1], 263)
 SWAY = 0.25  # share of the spine's sideways bend that the rib cage's walls follow
-LOWEST = -200.0  # reference z of the lower end of the aorta, mm
+BLEND = 22.0  # reference mm over which the creases between the parts of the heart are filled
 LUNG_AXIS = 0.30  # |x| of the apices, in half-widths
 # the body's outline by reference z, mm: half-width, half-depth, y of its middle
 HEIGHTS = (-260, -160, -100, -40, 0, 30, 60, 80, 95, 108, 122, 140, 170, 260)
@@ -129,7 +129,7 @@ class Thorax:
 
     def central(self, slab: Slab) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Fields of the heart and aorta, and of everything that lies between the lungs."""
-        heart = blended(slab, self.heart, blend=22 * float(self.scale[0]))
+        heart = blended(slab, self.heart, blend=BLEND * float(self.scale[0]))
         fields = {name: nearest(slab, parts, OUTSIDE) for name, parts in self.mediastinum.items()}
         between = np.minimum(heart, self._spine(slab))
         for field in fields.values():
@@ -157,19 +157,27 @@ class Thorax:
             np.maximum(inside, -between[window], out=fields[name][window])
         return fields
 
-    @property
-    def corners(self) -> np.ndarray:
-        """Of a box that holds lungs, heart and aorta. Shapes: [8, 3], mm."""
-        low = (-1.04 * HALF_WIDTH, -1.15 * HALF_DEPTH, LOWEST)
-        high = (1.04 * HALF_WIDTH, 1.15 * HALF_DEPTH, APEX + 0.07 * HEIGHT)
-        return np.array(list(product(*zip(low, high, strict=True)))) * self.scale
+    @cached_property
+    def corners(self) -> dict[str, np.ndarray]:
+        """Of a box about each lung, heart and aorta. Shapes: [8, 3], mm."""
+        boxes = {
+            "heart": self.heart.box(1.5 * BLEND * float(self.scale[0])),
+            "aorta": self.mediastinum["aorta"].box(8.0),
+        }
+        for name, side in (("lung_right", -1), ("lung_left", 1)):
+            centre, reach = self._hull(side)
+            boxes[name] = np.stack([centre - reach, centre + reach])
+        return {name: np.array(list(product(*box.T))) for name, box in boxes.items()}
+
+    def _hull(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Middle and half-axes of a box that holds a lung. Shapes: 2 x [3], mm."""
+        centre = np.array([side * 0.48 * HALF_WIDTH, 0.0, APEX - HEIGHT / 2]) * self.scale
+        return centre, np.array([0.56 * HALF_WIDTH, 1.15 * HALF_DEPTH, 0.57 * HEIGHT]) * self.scale
 
     def _half(self, slab: Slab, side: int) -> tuple[slice, slice]:
         """Rows and columns of a plane where a lung may lie."""
-        kx, ky, kz = self.scale
-        centre = np.array([[side * 0.48 * HALF_WIDTH * kx, 0.0, (APEX - HEIGHT / 2) * kz]])
-        reach = np.array([[0.56 * HALF_WIDTH * kx, 1.15 * HALF_DEPTH * ky, 0.57 * HEIGHT * kz]])
-        top, bottom, left, right = (int(limit[0]) for limit in slab.windows(centre, reach))
+        centre, reach = self._hull(side)
+        top, bottom, left, right = (int(limit[0]) for limit in slab.windows(centre[None], reach[None]))
         return slice(top, max(bottom, top)), slice(left, max(right, left))
 
 
