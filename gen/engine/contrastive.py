@@ -81,19 +81,30 @@ class ContrastiveLearner(Learner):
         super().__init__()
         self.pairs, self.held_out, self.side, self.job = train, held_out, side, job
         if job.clip.locked:
-            model.clip.visual.reader.requires_grad_(False)
+            reader = model.clip.visual.reader.requires_grad_(False)
+            if job.augmentation == 0:  # then it says the same of an image at every step
+                self.pairs, self.held_out = train.read_by(reader), held_out.read_by(reader)
         self.trained = nn.ModuleDict({"clip": model})
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
-        """Symmetric cross-entropy over the batch. Shapes: image and prior [B, 1, S, S], said as of the side."""
+        """Symmetric cross-entropy over the batch; a prior is moved as its image is, for their difference counts.
+
+        Shapes: image and prior [B, 1, S, S] or features [B, F], said as of the side.
+        """
         from open_clip.loss import ClipLoss
 
-        model, strength = self.trained["clip"], self.job.augmentation
+        model = self.trained["clip"]
         if self.job.clip.locked:
             model.clip.visual.reader.eval()
-        image, _ = augment_batch(batch["image"], strength)
-        prior = augment_batch(batch["prior"], strength)[0] if "prior" in batch else None
+        state = torch.get_rng_state()
+        image = self._moved(batch["image"])
+        if "prior" in batch:
+            torch.set_rng_state(state)
+        prior = self._moved(batch["prior"]) if "prior" in batch else None
         return {"contrast": ClipLoss()(model.images(image, prior), model.texts(batch["said"]), model.scale)}
+
+    def _moved(self, image: Tensor) -> Tensor:
+        return augment_batch(image, self.job.augmentation)[0]
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
         """Endless training batches of one rank; the position in the run seeds each prompt's words."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from gen.data.events import read_cell
@@ -19,6 +20,7 @@ from gen.data.follow import with_priors
 from gen.data.labelled import LabelledImages, load_labelled
 from gen.data.prompts import prompt_from_row
 from gen.errors import UserError
+from gen.judges.alignment import BATCH
 from gen.models.clip import RadiographCLIP, Told, tokens_of
 from gen.schema import DataConfig
 
@@ -29,24 +31,36 @@ NO_EVENTS = "[]"
 class Pairs:
     """N rows that say something, and the images that they are about, each held once.
 
-    `image` and `prior` are places in `images` [N]; without `prior` an image is seen by itself.
+    `image` and `prior` are places in `images` [N]; without `prior` an image is seen by itself. `features` stand for
+    the images where a network that stays has read them once.
     """
 
     images: LabelledImages
     records: list[dict]
     image: list[int]
     prior: list[int] | None = None
+    features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def batch(self, rows: Sequence[int]) -> dict:
-        """Images in [-1, 1] and their names, with the priors where they count. Shapes: [B, 1, S, S]."""
-        batch = self.images.batch([self.image[row] for row in rows])
-        priors = {} if self.prior is None else {"prior": self.images.batch([self.prior[row] for row in rows])["image"]}
-        return {"image": batch["image"], "key": batch["key"], **priors}
+        """Images in [-1, 1] and their names, with the priors where they count. Shapes: [B, 1, S, S] or [B, F]."""
+        places = {"image": self.image} if self.prior is None else {"image": self.image, "prior": self.prior}
+        shown = {name: self._shown([of[row] for row in rows]) for name, of in places.items()}
+        return {**shown, "key": [self.keys[row] for row in rows]}
 
-    @property
+    def _shown(self, places: list[int]) -> Tensor:
+        return self.images.batch(places)["image"] if self.features is None else self.features[places]
+
+    @torch.no_grad()
+    def read_by(self, reader: nn.Module) -> Pairs:
+        """The same with a network's features in place of the images."""
+        parts = torch.arange(len(self.images)).split(BATCH)
+        features = [reader.eval()(self.images.batch(part.tolist())["image"]).features for part in parts]
+        return replace(self, features=torch.cat(features))
+
+    @cached_property
     def keys(self) -> list[str]:
         """Names of the images, in the order of the rows."""
         return [self.images.keys[place] for place in self.image]

@@ -86,8 +86,9 @@ class ReaderTower(nn.Module):
         self.project = nn.Linear(reader.config.features, embed)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Shapes: [B, 1, H, W] in [-1, 1] -> [B, E]."""
-        return self.project(F.gelu(self.reader(image).features))
+        """Shapes: [B, 1, H, W] in [-1, 1], or the reader's features [B, F] -> [B, E]."""
+        features = image if image.ndim == 2 else self.reader(image).features
+        return self.project(F.gelu(features))
 
 
 class EventsTower(nn.Module):

@@ -1,7 +1,9 @@
 """Images and events, from the contrast to the temporal model that starts from it."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -212,6 +214,28 @@ def test_a_change_is_learned_too(ward):
     main(contrastive, recipe(ward), "clip.image=change", f"run={ward / 'change'}", "train.steps=120")
     figures = json.loads((ward / "change" / "export" / "run.json").read_text())["figures"]
     assert figures["image to events R@1"] >= 0.5 > 3 * figures["chance R@1"]
+
+
+def test_a_prior_is_moved_as_its_image_is(ward):
+    job = load_config(ContrastiveJob, recipe(ward), ["clip.image=change", "augmentation=2"])
+    learner = contrastive.learner_of(job)
+    batch = learner.pairs.batch(range(6)) | {
+        "said": learner.side.batch([learner.side.said(learner.pairs.records[0])] * 6)
+    }
+    apart, alike = learner(batch), learner({**batch, "prior": batch["image"]})
+    assert float(alike["contrast"]) == pytest.approx(math.log(6), abs=1e-5)  # nothing changed in any of them
+    assert float(apart["contrast"]) != pytest.approx(math.log(6), abs=1e-3)
+
+
+def test_a_reader_that_stays_looks_once(ward):
+    job = load_config(ContrastiveJob, recipe(ward), ["clip.image=change", "augmentation=0", "clip.locked=true"])
+    learner = contrastive.learner_of(job)
+    once, again = learner.pairs.batch(range(4)), replace(learner.pairs, features=None).batch(range(4))
+    assert once["image"].shape == once["prior"].shape == (4, 16) and again["image"].shape == (4, 1, 32, 32)
+    clip = learner.trained["clip"].eval()
+    seen = [clip.images(batch["image"], batch["prior"]) for batch in (once, again)]
+    torch.testing.assert_close(*seen, rtol=0, atol=1e-4)
+    assert once["key"] == again["key"]
 
 
 def test_an_events_model_is_no_judge_of_prompts(trained):
