@@ -39,7 +39,9 @@ class ClipConfig(Strict):
 
     model: str | None = Field(None, description="architecture that open_clip knows, e.g. ViT-B-32")
     reader: Path | None = Field(None, description="folder of a trained reader that becomes the image tower")
-    locked: bool = Field(False, description="leave the reader's weights as they are (LiT, arXiv 2111.07991)")
+    locked: bool = Field(
+        False, description="leave the reader's weights as they are (LiT, arXiv 2111.07991); unaugmented it looks once"
+    )
     embed: int = Field(128, description="width of the common space (with reader)")
     words: int = Field(2048, description="size of the tokenizer's vocabulary")
     max_tokens: int = Field(48, description="tokens a prompt (with reader)")
