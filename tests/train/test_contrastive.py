@@ -219,12 +219,11 @@ def test_a_change_is_learned_too(ward):
 def test_a_prior_is_moved_as_its_image_is(ward):
     job = load_config(ContrastiveJob, recipe(ward), ["clip.image=change", "augmentation=2"])
     learner = contrastive.learner_of(job)
-    batch = learner.pairs.batch(range(6)) | {
-        "said": learner.side.batch([learner.side.said(learner.pairs.records[0])] * 6)
-    }
-    apart, alike = learner(batch), learner({**batch, "prior": batch["image"]})
-    assert float(alike["contrast"]) == pytest.approx(math.log(6), abs=1e-5)  # nothing changed in any of them
-    assert float(apart["contrast"]) != pytest.approx(math.log(6), abs=1e-3)
+    said = learner.side.batch([learner.side.said(record) for record in learner.pairs.records[:6]])
+    batch = learner.pairs.batch(range(6)) | {"said": said}
+    with torch.no_grad():
+        apart, alike = (float(learner(one)["contrast"]) for one in (batch, {**batch, "prior": batch["image"]}))
+    assert alike == pytest.approx(math.log(6), abs=1e-5) != apart  # nothing changed in any of them
 
 
 def test_a_reader_that_stays_looks_once(ward):
