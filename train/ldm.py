@@ -18,7 +18,7 @@ from gen.engine.figures import held_out_losses
 from gen.engine.learner import DatasetLearner
 from gen.engine.loop import Loop
 from gen.engine.processes import processes
-from gen.errors import exit_on_user_error
+from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser, widened
 from gen.models.loading import load_codec
 from gen.models.lowrank import plain, with_low_rank
@@ -79,7 +79,10 @@ class LatentLearner(DatasetLearner):
         length = min(self.job.text.max_tokens, pipeline.config.max_tokens)
         text = TextEncoder(pipeline.text_encoder, pipeline.tokenizer, length, pipeline.config.mask_padding)
         text.requires_grad_(self.job.text.trainable)
-        task = self._task(text, pipeline.conditioner if pipeline.config.task == self.job.task.name else None)
+        conditioner = pipeline.conditioner if pipeline.config.task == self.job.task.name else None
+        if conditioner is not None and getattr(self.job.task, "events_from", None) is not None:
+            raise UserError("task.events_from: initialise_from brings its own encoder of events; leave one of them out")
+        task = self._task(text, conditioner)
         unet = widened(pipeline.unet, task.spatial_channels(pipeline.unet.config.out_channels))
         unet = unet.requires_grad_(True)
         if self.job.low_rank:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gen.data.index import read_index
 from gen.data.labelled import LEAST, LabelledImages, known_by_source, load_labelled
 from gen.data.segmented import STRUCTURES, SegmentedImages, load_segmented
-from gen.engine.contrastive import alignment_figures
+from gen.engine.contrastive import prompt_figures
 from gen.engine.reading import auroc, auroc_interval, reading_figures
 from gen.engine.segmentation import dice, load_phantoms, overlays
 from gen.errors import UserError
@@ -172,7 +172,7 @@ def measure_clip(judge: ImageText, index: Path, _: dict, __: Path | None) -> tup
     figures = {}
     for name, part in parts_of(read_index(index)).items():
         images = load_labelled(part, (), (), SIDE)
-        figures[name] = alignment_figures(judge, images, part.to_dict("records"))
+        figures[name] = prompt_figures(judge, images, part.to_dict("records"))
     names = [name for name in next(iter(figures.values())) if name != "images"]
     heads = ["", *(f"{name}, {int(of['images'])} images" for name, of in figures.items())]
     lines = [f"| {' | '.join(heads)} |"]

@@ -33,6 +33,8 @@ class ImageText:
         """
         folder = Path(folder or SHIPPED_CLIP)
         model = load_network(RadiographCLIP, folder, sees_images=False)
+        if model.config.events is not None:
+            raise UserError(f"{folder}: this CLIP reads events; give one that train/contrastive.py trained on prompts")
         if not (folder / "tokenizer" / "tokenizer.json").is_file():
             raise UserError(f"{folder}: its tokenizer/ is missing; copy the whole folder again")
         return cls(model, AutoTokenizer.from_pretrained(folder / "tokenizer"), network_fingerprint(folder))
@@ -64,16 +66,30 @@ def image_text_score(images: Tensor, prompts: list[str]) -> Tensor:
     return ImageText.load().score(images, prompts)
 
 
-def retrieval(images: Tensor, texts: Tensor, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
-    """Share of images whose own text is among the k nearest, and of texts whose own image is.
+def retrieval(
+    images: Tensor,
+    texts: Tensor,
+    ks: tuple[int, ...] = (1, 5, 10),
+    same: Tensor | None = None,
+    name: str = "text",
+) -> dict[str, float]:
+    """Share of images whose own text is among the k nearest, and of texts whose own image is, beside chance.
 
-    Equal texts count as one another: whoever says the same is right. Shapes: [N, E], [N, E] unit vectors.
+    Equal texts count as one another: whoever says the same is right. `same` tells which are equal, else their vectors
+    do; `name` is what stands for texts. Shapes: [N, E], [N, E] unit vectors, same [N, N].
     """
-    same = (texts @ texts.T) > 1 - 1e-5
+    same = (texts @ texts.T) > 1 - 1e-5 if same is None else same
     similarity = images @ texts.T
     figures = {}
-    for way, scores in (("image to text", similarity), ("text to image", similarity.T)):
+    for way, scores in ((f"image to {name}", similarity), (f"{name} to image", similarity.T)):
         for k in ks:
             nearest = scores.topk(min(k, len(scores)), dim=1).indices
             figures[f"{way} R@{k}"] = float(same.gather(1, nearest).any(1).float().mean())
-    return figures
+    return figures | {f"chance R@{k}": chance(same, k) for k in ks}
+
+
+def chance(same: Tensor, k: int) -> float:
+    """R@k of a random order: one less the probability that k draws of N without return miss all equals of a row."""
+    rest, left = (~same).sum(1, keepdim=True).double(), torch.arange(min(k, len(same)), device=same.device)
+    missed = ((rest - left) / (len(same) - left)).clamp(min=0).prod(1)
+    return float((1 - missed).mean())

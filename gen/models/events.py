@@ -88,7 +88,7 @@ class EventsEncoder(ModelMixin, ConfigMixin):
         gap: Tensor,
         prior: Tensor,
         prior_mask: Tensor,
-        text: Callable[[list[str]], tuple[Tensor, Tensor]],
+        text: Callable[[list[str]], tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """`forward` of sets of events, padded to the largest; `text` reads their words where the model is told so.
 

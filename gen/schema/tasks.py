@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,7 +22,20 @@ class TextTaskConfig(AnyTaskConfig):
     name: Literal["text"] = "text"
 
 
-class TemporalTaskConfig(AnyTaskConfig):
+class EventsConfig(Strict):
+    """The encoder of events (gen.models.events.EventsEncoder)."""
+
+    codes: int = Field(2000, gt=0, description="most frequent codes that get a place of their own, the rest share one")
+    vocabulary: dict[str, dict[str, str | float]] | None = Field(
+        None, description="unit, centre and scale of each code; None reads them from the training rows"
+    )
+    width: int = Field(96, gt=0, description="channels of the transformer over the events")
+    layers: int = Field(2, gt=0, description="its layers")
+    heads: int = Field(4, gt=0, description="its attention heads")
+    registers: int = Field(4, gt=0, description="tokens as which it hands the events on")
+
+
+class TemporalTaskConfig(EventsConfig, AnyTaskConfig):
     """A prior radiograph, and the events and hours between it and the one to come."""
 
     name: Literal["temporal"] = "temporal"
@@ -35,14 +49,9 @@ class TemporalTaskConfig(AnyTaskConfig):
         "codes", description="an event's code is embedded, or its words are read by the text encoder"
     )
     drop_events: float = Field(0.1, ge=0, le=1, description="probability that the events alone are left out")
-    codes: int = Field(2000, gt=0, description="most frequent codes that get a place of their own, the rest share one")
-    vocabulary: dict[str, dict[str, str | float]] | None = Field(
-        None, description="unit, centre and scale of each code; None reads them from the training rows"
+    events_from: Path | None = Field(
+        None, description="run of train/contrastive.py on events whose encoder is the start; None starts from nothing"
     )
-    width: int = Field(96, gt=0, description="channels of the transformer over the events")
-    layers: int = Field(2, gt=0, description="its layers")
-    heads: int = Field(4, gt=0, description="its attention heads")
-    registers: int = Field(4, gt=0, description="tokens as which it hands the events on")
 
 
 class ViewTaskConfig(AnyTaskConfig):

@@ -15,6 +15,7 @@ from gen.data.follow import with_priors
 from gen.data.linked import Needs
 from gen.models.condition import Condition
 from gen.models.events import EventsEncoder
+from gen.models.pretrained_events import pretrained_vocabulary, start_encoder
 from gen.schema import DataConfig
 from gen.schema.tasks import TemporalTaskConfig
 from gen.tasks.text import TextTask
@@ -38,18 +39,22 @@ class TemporalTask(TextTask):
 
     @staticmethod
     def settled(config: TemporalTaskConfig, columns: Mapping[str, Sequence]) -> TemporalTaskConfig:
-        """With the vocabulary of the training rows' events."""
-        known = config.vocabulary
-        return config.model_copy(
-            update={"vocabulary": vocabulary(list(columns["events"]), config.codes) if known is None else known}
-        )
+        """With the vocabulary of the training rows' events, or of the trained encoder that is to be the start."""
+        known, folder = config.vocabulary, config.events_from
+        if known is None or folder is not None:
+            found = vocabulary(list(columns["events"]), config.codes)
+            known = found if folder is None else pretrained_vocabulary(folder, known, found)
+        return config.model_copy(update={"vocabulary": known})
 
     @staticmethod
     def new_conditioner(config: TemporalTaskConfig, latent_shape: tuple[int, int, int], width: int) -> EventsEncoder:
-        """An encoder of the settled config's events."""
+        """An encoder of the settled config's events, started as it says."""
         sizes = (config.width, config.layers, config.heads, config.registers)
         said = (config.events, config.prior, config.residual, config.drop_events)
-        return EventsEncoder(config.vocabulary or {}, width, latent_shape[0], *said, *sizes)
+        encoder = EventsEncoder(config.vocabulary or {}, width, latent_shape[0], *said, *sizes)
+        if config.events_from is not None:
+            start_encoder(encoder, config.events_from)
+        return encoder
 
     def spatial_channels(self, latent_channels: int) -> int:
         """The prior's latent, unless it comes as tokens only."""

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from gen.data.labelled import LabelledImages
-from gen.engine.contrastive import ClipConfig, ContrastiveJob, ContrastiveLearner, alignment_figures
+from gen.engine.contrastive import ClipConfig, ContrastiveJob, ContrastiveLearner, prompt_figures
 from gen.engine.loop import Loop
+from gen.engine.sides import Pairs, PromptSide
 from gen.errors import UserError
 from gen.judges.alignment import ImageText, retrieval
 from gen.models.classifier import RadiographClassifier
@@ -36,6 +37,11 @@ def job(folder, **clip):
     return ContrastiveJob(run=folder, data=data, clip=ClipConfig(**clip), augmentation=0.2, train=train)
 
 
+def learner_of(model, words, train, held_out, one):
+    pairs = (Pairs(images, rows, list(range(len(rows)))) for images, rows in (train, held_out))
+    return ContrastiveLearner(model, PromptSide(words, model.clip.context_length), *pairs, one)
+
+
 def reader_shape():
     return {"labels": ("Mass",), "widths": (8, 16), "blocks": (1, 1), "features": 16, "resolution": 32}
 
@@ -49,10 +55,10 @@ def test_learns_and_loads_from_its_folder(tmp_path, words):
     torch.manual_seed(0)
     model = RadiographCLIP(16, text_config(len(words), 24, 16, 1, 2), reader=reader_shape())
     one = job(tmp_path / "run", reader="reader")
-    learner = ContrastiveLearner(model, words, images_and_rows(48), images_and_rows(24, seed=1), one)
+    learner = learner_of(model, words, images_and_rows(48), images_and_rows(24, seed=1), one)
     judge = ImageText.load(Loop(learner, one, one.train, one.run, cpu=True).train())
-    images, rows = learner.held_out
-    figures = alignment_figures(judge, images, rows)
+    images, rows = images_and_rows(24, seed=1)
+    figures = prompt_figures(judge, images, rows)
     assert figures["own_wins"] > 0.9 and figures["own"] > figures["other"]
     assert figures["image to text R@1"] > 0.9
     pixels = images.images.float() / 127.5 - 1
@@ -67,7 +73,7 @@ def test_a_locked_reader_stays(tmp_path, words):
     model = RadiographCLIP(16, text_config(len(words), 24, 16, 1, 2), reader=reader_shape())
     before = {name: value.clone() for name, value in model.clip.visual.reader.state_dict().items()}
     one = job(tmp_path / "run", reader="reader", locked=True)
-    learner = ContrastiveLearner(model, words, images_and_rows(16), images_and_rows(4), one)
+    learner = learner_of(model, words, images_and_rows(16), images_and_rows(4), one)
     next_batch = next(learner.batches(0, 1, 0))
     learner.train()
     sum(learner(next_batch).values()).backward()
@@ -88,12 +94,21 @@ def test_a_vision_tower_of_open_clip(tmp_path, words):
 
 def test_retrieval_counts_equal_texts_as_one():
     vectors = torch.eye(4)
-    assert set(retrieval(vectors, vectors, ks=(1,)).values()) == {1.0}
+    assert retrieval(vectors, vectors, ks=(1,)) == {"image to text R@1": 1, "text to image R@1": 1, "chance R@1": 0.25}
     turned = vectors.roll(1, 0)
     assert retrieval(vectors, turned, ks=(1,))["image to text R@1"] == 0
     texts = vectors[[0, 0, 2, 3]]  # the first two say the same
     figures = retrieval(vectors[[0, 0, 2, 1]], texts, ks=(1, 4))
     assert figures["image to text R@1"] == pytest.approx(3 / 4) and figures["text to image R@4"] == 1
+    assert figures["chance R@1"] == pytest.approx((0.5 + 0.5 + 0.25 + 0.25) / 4) and figures["chance R@4"] == 1
+    three = retrieval(vectors, texts, ks=(2,))["chance R@2"]
+    assert three == pytest.approx((2 * (1 - 2 / 4 * 1 / 3) + 2 * (1 - 3 / 4 * 2 / 3)) / 4)
+
+
+def test_a_collapsed_model_finds_nothing_where_the_rows_say_who_is_the_same():
+    alike = torch.ones(6, 2) / 2**0.5
+    figures = retrieval(alike, alike, ks=(1,), same=torch.eye(6, dtype=torch.bool), name="events")
+    assert figures["image to events R@1"] == figures["events to image R@1"] == pytest.approx(1 / 6)
 
 
 def test_unknown_architectures_and_unclear_configs_are_refused(tmp_path):
