@@ -184,8 +184,8 @@ def _notes(study: Study) -> list[str]:
     notes = [
         f"Every setting trains the same network ({config.backbone}, {config.resolution} px) for {config.steps} steps "
         f"of {config.batch_size} images with {config.seeds} seeds; nothing is chosen on held-out images. Intervals "
-        "resample patients and training runs. A share of the real images is a share of their patients; the generator "
-        "itself was trained on all of them, so gains at 1 % or 10 % include what it learned from the rest.",
+        "resample patients and training runs. A share of the real images is a share of their patients: where the "
+        "generator itself was trained on all of them, gains at 1 % or 10 % include what it learned from the rest.",
         f"Shuffled: the synthetic images with one another's {config.target}; what it gains is not owed to them.",
         REMARKS[config.target],
     ]
