@@ -16,7 +16,7 @@ from gen.engine.segmentation import SegmenterLearner, dice
 from gen.models.segmenter import ChestSegmenter
 from gen.schema import TrainConfig
 
-from .boxes import BoxedImages
+from .boxes import BoxedImages, box_counts
 from .utility_plan import UtilityConfig
 from .utility_runs import AUGMENTATION, BATCH, data_key
 
@@ -59,8 +59,15 @@ def mask_learner(network: ChestSegmenter, pixels: np.ndarray, truth: np.ndarray,
 
 
 def box_learner(network: ChestSegmenter, pixels: np.ndarray, truth: np.ndarray, train: TrainConfig) -> BoxLearner:
-    """A detector and its images, for the loop. Shapes: [N, R, R] uint8, [N, K, MOST, 4]."""
-    images = BoxedImages(_tensor(pixels), truth, _keys(pixels, truth))
+    """A detector and its images, for the loop; those with a box are repeated until they are about half.
+
+    Shapes: [N, R, R] uint8, [N, K, MOST, 4].
+    """
+    boxed = np.flatnonzero(box_counts(truth).any(1))
+    times = len(truth) // len(boxed) - 1 if len(boxed) else 0
+    order = np.r_[np.arange(len(truth)), np.tile(boxed, times)]
+    keys = _keys(pixels, truth)
+    images = BoxedImages(_tensor(pixels[order]), truth[order], [keys[place] for place in order])
     return BoxLearner(network, images, images, train, AUGMENTATION)
 
 

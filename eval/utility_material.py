@@ -35,48 +35,68 @@ class HeldOut:
         return self.rows["patient_id"].to_numpy()
 
 
-def material(context: Context, config: UtilityConfig, target: Target) -> tuple[Known, list[HeldOut], tuple[str, ...]]:
-    """Real training images, test sets, and the names that can be judged in-domain.
+@dataclass(frozen=True)
+class Material:
+    """Training images, test sets, the names that are trained and judged, and those that are not, with the reason."""
 
-    Errors: UserError for a source or a name without rows, NotMeasurable where nothing is held out often enough.
+    real: Known
+    synthetic: Known
+    tests: list[HeldOut]
+    names: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def material(context: Context, config: UtilityConfig, target: Target) -> Material:
+    """Everything that a study trains and tests on.
+
+    Masks or boxes of names that the synthetic set never shows are left out unless a study asks for them.
+    Errors: UserError for a source or a name without rows and for a synthetic set without masks or boxes, NotMeasurable
+    where nothing is held out often enough.
     """
     index = context.real_index
     known = _usable(context.real[context.real["view"].isin(FRONTAL)], index, target)
     sources = known["source"] if "source" in known else pd.Series("", index=known.index)
-    held_out = known["split"].isin(config.splits)
-    own = _own_source(config, known, sources)
-    real = known[own & (known["split"] == "train")].reset_index(drop=True)
-    inside = known[own & held_out].reset_index(drop=True)
+    held_out, own = known["split"].isin(config.splits), _own_source(config, known, sources)
+    real, inside = (known[own & part].reset_index(drop=True) for part in (known["split"] == "train", held_out))
     if real.empty or inside.empty:
         said = f"source {config.source!r}" if config.source else "the index"
         kind = "" if config.target == "labels" else f" with {config.target}"
         raise UserError(f"utility: {said} has {len(real)} training and {len(inside)} held-out rows{kind}")
     wanted = known_names(target, known[own], index, config.names)
-    names = tuple(target.judged(target.truth(inside, index, wanted), wanted, config.least))
-    if not names:
+    often = target.judged(target.truth(inside, index, wanted), wanted, config.least)
+    if not often:
         raise NotMeasurable(_too_few(config, target))
+    names, left_out = _told_by(context, config, target, often)
     outside = {f"external: {name}": (known[(sources == name) & held_out], index) for name in sorted(set(sources[~own]))}
     if config.external is not None:
         rows = read_index(config.external)
         rows = _usable(rows[rows["view"].isin(FRONTAL)], config.external, target)
         outside[f"external: {config.external.stem}"] = (rows, config.external)
-    tests = [
-        _test(name, *of, names, config.least, target) for name, of in {IN_DOMAIN: (inside, index), **outside}.items()
-    ]
-    return _known(real, index, target, names), tests, names
+    places = {IN_DOMAIN: (inside, index), **outside}
+    tests = [_test(name, *place, names, config.least, target) for name, place in places.items()]
+    synthetic = _known(_frontal(context), context.synthetic_index, target, names)
+    return Material(_known(real, index, target, names), synthetic, tests, names, left_out)
 
 
-def synthetic_material(context: Context, target: Target, names: tuple[str, ...]) -> Known:
-    """Synthetic images with their truth.
+def _told_by(
+    context: Context, config: UtilityConfig, target: Target, often: list[str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names that the synthetic set can teach, and the others with the reason."""
+    if config.target == "labels":
+        return tuple(often), {}
+    shown = _known(_frontal(context), context.synthetic_index, target, tuple(often)).shown.any(0)
+    if not shown.any():
+        said = f"no synthetic image shows any {target.name} of {', '.join(often)}"
+        raise UserError(f"{context.synthetic_index}: {said}")
+    if config.names:
+        return tuple(often), {}
+    left_out = {name: "no synthetic image shows it" for name, there in zip(often, shown, strict=True) if not there}
+    return tuple(name for name in often if name not in left_out), left_out
 
-    Errors: UserError for a set without masks or boxes, or whose masks or boxes are of other names.
-    """
-    rows, index = context.synthetic, context.synthetic_index
-    rows = rows[rows["view"].isin([*FRONTAL, "UNKNOWN"])].reset_index(drop=True)
-    known = _known(rows, index, target, names)
-    if len(rows) and not known.shown.any():
-        raise UserError(f"{index}: no synthetic image shows any {target.name} of {', '.join(names)}")
-    return known
+
+def _frontal(context: Context) -> pd.DataFrame:
+    rows = context.synthetic
+    return rows[rows["view"].isin([*FRONTAL, "UNKNOWN"])].reset_index(drop=True)
 
 
 def _usable(rows: pd.DataFrame, index: Path, target: Target) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from gen.engine.loop import Loop
 
 from .context import Context
 from .corruptions import CORRUPTIONS, STRENGTHS
-from .utility_material import IN_DOMAIN, HeldOut, material, synthetic_material
+from .utility_material import IN_DOMAIN, HeldOut, material
 from .utility_plan import SETTINGS, NotEnough, TrainingSet, UtilityConfig, check_settings, training_set
 from .utility_runs import RunJob, Shelf, data_key, keep, kept, train_config
 from .utility_targets import Target, target_of
@@ -51,10 +51,10 @@ def run_study(context: Context, config: UtilityConfig, training: bool = True) ->
     """
     check_settings(config)
     target = target_of(config)
-    real, tests, names = material(context, config, target)
-    synthetic = synthetic_material(context, target, names)
+    found = material(context, config, target)
+    real, synthetic, tests = found.real, found.synthetic, found.tests
     shelf = _shelf(context, [real.rows, synthetic.rows, *(test.rows for test in tests)], config.resolution)
-    study = Study(config, names, [test for test in tests if test.names])
+    study = Study(config, found.names, [test for test in tests if test.names], left_out=dict(found.left_out))
     few = f"too few of its images show any {target.name}, or lack it: `least` is {config.least}"
     study.left_out.update({test.name: few for test in tests if not test.names})
     for seed in range(config.seeds):

@@ -8,14 +8,17 @@ from PIL import Image
 
 from gen.data.annotations import write_boxes, write_masks
 from gen.data.index import read_index
+from gen.data.segmented import UNKNOWN
 from gen.errors import UserError
 from gen.eval import utility
 from gen.eval.boxes import box_truth, drawn_boxes, is_known
 from gen.eval.context import Context
 from gen.eval.section import NotMeasurable
 from gen.eval.utility_maps import mask_scores
+from gen.eval.utility_material import material
 from gen.eval.utility_plan import REAL, SHUFFLED, UtilityConfig
 from gen.eval.utility_study import run_study
+from gen.eval.utility_targets import target_of
 from gen.phantom.cohort import Plan, prepare_folder, read_mask, write_patient, write_tables
 
 SIDE = 32
@@ -172,4 +175,9 @@ def test_structures_of_a_masks_table(chests, tmp_path):
     write_masks(pd.DataFrame(rows), tmp_path / "index.parquet")
     context = context_of(tmp_path, real, chests.synthetic, tmp_path / "index.parquet", chests.synthetic_index)
     study = run_study(context, MASKS.model_copy(update={"names": (), "settings": ("real", "synthetic"), "steps": 4}))
-    assert study.names == ("lungs", "tumour") and study.tests[0].truth.shape == (9, 2, SIDE, SIDE)
+    assert study.names == ("lungs",) and study.tests[0].truth.shape == (9, 1, SIDE, SIDE)
+    assert study.left_out == {"tumour": "no synthetic image shows it"}
+    both = {"names": ("lungs", "tumour"), "settings": ("real",), "steps": 4}
+    found = material(context, MASKS.model_copy(update=both), target_of(MASKS))
+    assert found.names == ("lungs", "tumour") and (found.synthetic.truth[:, 1] == UNKNOWN).all()
+    assert (found.tests[0].truth[:, 1] == 1).any()
