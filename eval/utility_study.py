@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from diffusers import ModelMixin
 
 from gen.data.moments import fingerprint
 from gen.engine.loop import Loop
@@ -115,7 +116,7 @@ class _Run:
         tests = [(t.name, data_key(self.shelf.of(t.rows["image"].to_numpy()), t.truth)) for t in study.tests]
         return fingerprint(alike, study.names, self.setting, self.seed, data, tests, self.context.seed)
 
-    def _trained(self, folder: Path, key: str):
+    def _trained(self, folder: Path, key: str) -> ModelMixin:
         config, names, target = self.study.config, self.study.names, self.study.target
         network = target.new_network(config, names, self.seed)
         for number, (stage, part) in enumerate(zip(SETTINGS[self.setting], self.stages, strict=True)):

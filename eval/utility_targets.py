@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
+from diffusers import ModelMixin
 
 from gen.data.segmented import Structures, masks_by_image, read_masks
 from gen.engine.learner import Learner
@@ -43,9 +44,9 @@ class Target(Protocol):
     def truth(self, rows: pd.DataFrame, index: Path, names: Sequence[str]) -> np.ndarray: ...
     def counts(self, truth: np.ndarray) -> np.ndarray: ...  # how often an image shows each name, [N, K]
     def judged(self, truth: np.ndarray, names: Sequence[str], least: int) -> list[str]: ...  # often enough
-    def new_network(self, config: UtilityConfig, names: tuple[str, ...], seed: int): ...
-    def learner(self, network, pixels: np.ndarray, truth: np.ndarray, train: TrainConfig) -> Learner: ...
-    def scores(self, network, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray: ...
+    def new_network(self, config: UtilityConfig, names: tuple[str, ...], seed: int) -> ModelMixin: ...
+    def learner(self, network: ModelMixin, pixels: np.ndarray, truth: np.ndarray, train: TrainConfig) -> Learner: ...
+    def scores(self, network: ModelMixin, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray: ...
 
 
 class Labels:
@@ -75,7 +76,7 @@ class Labels:
     def judged(self, truth: np.ndarray, names: Sequence[str], least: int) -> list[str]:
         return judged_labels(truth, names, least)
 
-    def scores(self, network, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
+    def scores(self, network: ModelMixin, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
         return utility_runs.predict(network, pixels)[:, columns]
 
 
@@ -113,7 +114,7 @@ class Masks:
     def judged(self, truth: np.ndarray, names: Sequence[str], least: int) -> list[str]:
         return [name for name, n in zip(names, self.counts(truth).sum(0), strict=True) if n >= least]
 
-    def scores(self, network, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
+    def scores(self, network: ModelMixin, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
         return utility_maps.mask_scores(utility_maps.maps_of(network, pixels)[:, columns], truth)
 
     def table(self, index: Path) -> dict[str, Structures]:
@@ -156,7 +157,7 @@ class Detections:
         images = (box_counts(truth) > 0).sum(0)
         return [name for name, n in zip(names, images, strict=True) if n >= least]
 
-    def scores(self, network, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
+    def scores(self, network: ModelMixin, pixels: np.ndarray, truth: np.ndarray, columns: list[int]) -> np.ndarray:
         maps = utility_maps.maps_of(network, pixels)[:, columns].numpy()
         return detections.judged(detections.detect(maps), truth)
 

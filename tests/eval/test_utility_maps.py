@@ -1,5 +1,9 @@
 """Segmentation and detection gains where the answer is known: true masks and boxes must beat shuffled ones."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -181,3 +185,27 @@ def test_structures_of_a_masks_table(chests, tmp_path):
     found = material(context, MASKS.model_copy(update=both), target_of(MASKS))
     assert found.names == ("lungs", "tumour") and (found.synthetic.truth[:, 1] == UNKNOWN).all()
     assert (found.tests[0].truth[:, 1] == 1).any()
+
+
+def asked(tables, out, *options):
+    command = [sys.executable, "-c", "from gen.eval.cli import main; main()", "utility", "--real", tables[0]]
+    command += ["--synthetic", tables[1], "--out", out, "--target", "masks", "--workers", "0", *options]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=280)
+
+
+def test_the_command(copied_world, tmp_path):
+    """Refused in one line without masks; with them, a page, a table and the figures."""
+    done = asked(copied_world, tmp_path / "out")
+    assert done.returncode == 2 and "no masks beside this index" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr and not (tmp_path / "out" / "report.html").exists()
+    for table, column in zip(copied_world, ("image", "img_savename"), strict=True):
+        images = [str(table.parent / name) for name in pd.read_csv(table)[column]]
+        left_half = {"structure": "lungs", "mask": "", "channel": 0, "rle": "0 2048"}  # down the columns, 64 a side
+        write_masks(pd.DataFrame([{"image": image, **left_half} for image in images]), table)
+    few = ("steps=2", "seeds=1", 'settings=["real", "real + synthetic"]', "splits=[test]", "resolution=32")
+    done = asked(copied_world, tmp_path / "out", *few)
+    assert done.returncode == 0, done.stderr
+    assert "in-domain: 60 images of 60 patients, 1 structure" in done.stdout
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["sections"]["utility"]["figures"]
+    assert {(figure["name"], figure["group"]) for figure in figures} >= {("mean Dice", "real + synthetic")}
+    assert "Gain of a downstream segmenter" in (tmp_path / "out" / "report.html").read_text()
