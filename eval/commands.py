@@ -20,7 +20,7 @@ Seed = Annotated[int, typer.Option(help="of every random draw")]
 def add_commands(app: typer.Typer) -> None:
     """Give cxr-eval these commands."""
     app.command(help="Prompts of the held-out radiographs, a table to draw a synthetic set from.")(prompts)
-    app.command(help="What a downstream classifier gains by the synthetic images.")(utility)
+    app.command(help="What a downstream classifier, segmenter or detector gains by the synthetic images.")(utility)
     app.command(help="Bone suppression against real soft-tissue images.")(bone)
     app.command("bone-findings", help="Whether bone suppression leaves disease alone.")(bone_findings)
     app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
@@ -49,8 +49,12 @@ def utility(
     real: Annotated[Path, typer.Option(help="index of real radiographs with splits (cxr-index build)")],
     synthetic: Annotated[Path, typer.Option(help="manifest of the synthetic set, or its folder")],
     out: Annotated[Path, typer.Option(help="folder for the page; the same command again goes on where it was stopped")],
-    config: Annotated[Path | None, typer.Option(help="recipe of the study; else configs/utility_quick.yaml")] = None,
+    config: Annotated[Path | None, typer.Option(help="recipe of the study; else the quick one of --target")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, fields of the recipe")] = None,
+    target: Annotated[
+        Literal["labels", "masks", "boxes"] | None,
+        typer.Option(help="what is learned: labels (by default), masks or boxes, which lie beside both tables"),
+    ] = None,
     reference: Annotated[str, typer.Option(help="split that the generator has not seen")] = "test",
     seed: Seed = 0,
     workers: Annotated[int | None, typer.Option(help="processes that decode images; one a core if left out")] = None,
@@ -60,7 +64,7 @@ def utility(
     from .evaluation import Options, measure, prepare, write
     from .utility_plan import load_plan
 
-    plan = load_plan(config, overrides or ())
+    plan = load_plan(config, overrides or (), target)
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     context, record = prepare(Options(real, synthetic, out, (), reference, seed=seed, workers=workers))
     sections = measure(replace(context, utility=plan), ("utility",))

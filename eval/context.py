@@ -34,6 +34,8 @@ class Context:
     reference_split: str = "test"
     model: str | None = None
     utility: UtilityConfig | None = None  # None is the quick study
+    real_index: Path = Path("index.parquet")  # beside it lie masks and boxes
+    synthetic_index: Path = Path("index.parquet")
     readers: tuple[str, ...] = ("reader",)  # see eval/readers.py
     image_text: str | None = None  # see eval/image_text.py; None is the shipped one
     lungs: Path | None = None  # folder of train/segmenter.py; None is the shipped one

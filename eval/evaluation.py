@@ -20,6 +20,7 @@ from .inputs import (
     check_numbers,
     check_sizes,
     check_training,
+    manifest_of,
     read_real,
     read_synthetic,
 )
@@ -82,6 +83,8 @@ def prepare(options: Options) -> tuple[Context, dict]:
         lungs=options.lungs,
         reidentifier=options.reidentifier,
         share=options.share,
+        real_index=options.real,
+        synthetic_index=manifest_of(options.synthetic),
     )
     remarks = [network.remark for network in networks] + _looks(context, options)
     return context, _record(context, options, keys, size, remarks)

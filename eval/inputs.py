@@ -15,7 +15,7 @@ from gen.data.vocabulary import normalise_findings
 from gen.errors import UserError
 
 MINIMUM = 50  # images of either kind; below, no figure means anything
-MANIFESTS = ("manifest.parquet", "manifest.csv", "prompts.csv")
+MANIFESTS = ("manifest.parquet", "manifest.csv", "prompts.csv", "index.parquet")
 NAMES = ("image", "img_savename")
 LABELS = ("view", "sex", "age", "findings")
 LOOK_SIDE = 32  # pixels
@@ -30,7 +30,7 @@ def read_synthetic(path: str | Path) -> pd.DataFrame:
     is its own cluster.
     Errors: UserError for a missing file or column, an image twice, images that are not there.
     """
-    path = _manifest(Path(path))
+    path = manifest_of(Path(path))
     table = _renamed(load_table(path), path)
     if table.empty:
         raise UserError(f"{path}: no rows; draw images with cxr-sample first")
@@ -135,7 +135,8 @@ def check_sizes(table: pd.DataFrame, name: str | Path) -> tuple[int, int]:
     return next(iter(sizes), (0, 0))
 
 
-def _manifest(path: Path) -> Path:
+def manifest_of(path: Path) -> Path:
+    """The table of a synthetic set, given itself or its folder. Errors: UserError where there is none."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"{path}: no such manifest; cxr-sample image writes one as manifest.csv")

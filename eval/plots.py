@@ -69,7 +69,8 @@ def bars(figures: Sequence[Figure], label: str) -> bytes:
                 axes.scatter(*zip(*shown, strict=True), marker=marker, color=colour, s=60, zorder=3, label=said)
         axes.set_yticks(place, names)
         axes.set_xlabel(label)
-        axes.legend(frameon=False, fontsize=8)
+        if any(value is not None for figure in figures for value in (figure.floor, figure.control)):
+            axes.legend(frameon=False, fontsize=8)
     return taken[0]
 
 

@@ -1,4 +1,4 @@
-"""Training one classifier of the utility study in memory, and what it says of the test images; kept once finished."""
+"""Training one network of the utility study in memory; what it says of the test images is kept once finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from gen import seeds
 from gen.data.labelled import UNKNOWN, LabelledImages
 from gen.engine.classification import ClassifierConfig, ClassifierLearner, ClassifierLossConfig, build_classifier
-from gen.engine.loop import Loop
+from gen.engine.learner import Learner
 from gen.files import replacing
 from gen.models.classifier import RadiographClassifier
 from gen.schema import Strict, TrainConfig
@@ -58,11 +58,10 @@ class StudyLearner(ClassifierLearner):
         return {}
 
 
-def train(network: RadiographClassifier, pixels: np.ndarray, truth: np.ndarray, job: RunJob, run: Path) -> Path:
-    """Train one stage by the one loop, or go on with it; returns the folder of averaged weights."""
+def learner_of(network: RadiographClassifier, pixels: np.ndarray, truth: np.ndarray, train: TrainConfig) -> Learner:
+    """A classifier and its images, for the loop. Shapes: [N, R, R] uint8, [N, K] bool."""
     images = labelled(pixels, truth)
-    learner = StudyLearner(network, images, images.select([]), ClassifierLossConfig(), job.train, AUGMENTATION)
-    return Loop(learner, job, job.train, run).train()
+    return StudyLearner(network, images, images.select([]), ClassifierLossConfig(), train, AUGMENTATION)
 
 
 def labelled(pixels: np.ndarray, truth: np.ndarray) -> LabelledImages:

@@ -1,4 +1,4 @@
-"""The utility study run by run: rows and tests chosen, every setting trained with every seed, predictions gathered."""
+"""The utility study run by run: rows and tests chosen, every setting trained with every seed, scores gathered."""
 
 from __future__ import annotations
 
@@ -9,40 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from diffusers import ModelMixin
 
-from gen.data.index import read_index
 from gen.data.moments import fingerprint
-from gen.errors import UserError
-from gen.models.classifier import RadiographClassifier
+from gen.engine.loop import Loop
 
 from .context import Context
 from .corruptions import CORRUPTIONS, STRENGTHS
-from .readings import FRONTAL, judged_labels, truth_matrix
-from .section import NotMeasurable
+from .utility_material import IN_DOMAIN, HeldOut, material
 from .utility_plan import SETTINGS, NotEnough, TrainingSet, UtilityConfig, check_settings, training_set
-from .utility_runs import RunJob, Shelf, data_key, keep, kept, new_network, predict, train, train_config
-
-IN_DOMAIN = "in-domain"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out images. `columns` are those of `names` in a prediction. Shapes: truth [N, len(names)] bool."""
-
-    name: str
-    rows: pd.DataFrame
-    names: list[str]
-    columns: list[int]
-    truth: np.ndarray
-
-    @property
-    def patients(self) -> np.ndarray:
-        return self.rows["patient_id"].to_numpy()
+from .utility_runs import RunJob, Shelf, data_key, keep, kept, train_config
+from .utility_targets import Target, target_of
 
 
 @dataclass
 class Study:
-    """Everything that a study has found. `scores[setting][seed][test]` [N, K] probabilities of `names`."""
+    """Everything that a study has found. `scores[setting][seed][test]` [N, len(test.names), ...]."""
 
     config: UtilityConfig
     names: tuple[str, ...]
@@ -52,8 +34,13 @@ class Study:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def of(self, setting: str, test: HeldOut, damage: str = "") -> list[np.ndarray]:
-        """Each seed's probabilities on a test set, or on a damaged copy of it. Shapes: [N, len(test.names)]."""
-        return [run[test.name + damage][:, test.columns] for run in self.scores[setting]]
+        """Each seed's scores on a test set, or on a damaged copy of it. Shapes: [N, len(test.names), ...]."""
+        return [run[test.name + damage] for run in self.scores[setting]]
+
+    @property
+    def target(self) -> Target:
+        """What the networks learn, and how that is judged."""
+        return target_of(self.config)
 
 
 def run_study(context: Context, config: UtilityConfig, training: bool = True) -> Study:
@@ -64,21 +51,22 @@ def run_study(context: Context, config: UtilityConfig, training: bool = True) ->
     Errors: UserError for an unknown setting or source, and where no label is frequent enough to be judged.
     """
     check_settings(config)
-    real, tests, names = material(context, config)
-    synthetic = context.synthetic[context.synthetic["view"].isin([*FRONTAL, "UNKNOWN"])]
-    shelf = _shelf(context, [real, synthetic, *(test.rows for test in tests)], config.resolution)
-    study = Study(config, names, [test for test in tests if test.names])
-    few = f"no label is in {config.least} of its images and lacks in as many"
+    target = target_of(config)
+    found = material(context, config, target)
+    real, synthetic, tests = found.real, found.synthetic, found.tests
+    shelf = _shelf(context, [real.rows, synthetic.rows, *(test.rows for test in tests)], config.resolution)
+    study = Study(config, found.names, [test for test in tests if test.names], left_out=dict(found.left_out))
+    few = f"too few of its images show any {target.name}, or lack it: `least` is {config.least}"
     study.left_out.update({test.name: few for test in tests if not test.names})
     for seed in range(config.seeds):
         for setting in config.settings:
             try:
-                stages = [training_set(stage, real, synthetic, list(names), seed) for stage in SETTINGS[setting]]
+                stages = [training_set(stage, real, synthetic, seed) for stage in SETTINGS[setting]]
                 scores = _Run(study, setting, seed, stages, shelf, context).scores(training)
             except NotEnough as reason:
                 study.left_out.setdefault(setting, str(reason))
                 continue
-            study.sizes[setting] = _size(stages, set(synthetic["image"]))
+            study.sizes[setting] = _size(stages, set(synthetic.images))
             study.scores.setdefault(setting, []).append(scores)
     return study if training else _even(study)
 
@@ -89,36 +77,6 @@ def _even(study: Study) -> Study:
     left_out = {setting: reason for setting, reason in study.left_out.items() if setting not in study.scores}
     scores = {setting: runs[:seeds] for setting, runs in study.scores.items()}
     return replace(study, config=study.config.model_copy(update={"seeds": seeds}), scores=scores, left_out=left_out)
-
-
-def material(context: Context, config: UtilityConfig) -> tuple[pd.DataFrame, list[HeldOut], tuple[str, ...]]:
-    """Real training rows, test sets, and the labels that can be judged in-domain."""
-    known = context.real[context.real["view"].isin(FRONTAL) & (context.real["findings"] != "")]
-    sources = known["source"] if "source" in known else pd.Series("", index=known.index)
-    source = config.source or str(sources[known["split"] == "train"].mode()[0])
-    real = known[(sources == source) & (known["split"] == "train")].reset_index(drop=True)
-    held_out = known["split"].isin(config.splits)
-    inside = known[(sources == source) & held_out].reset_index(drop=True)
-    if real.empty or inside.empty:
-        raise UserError(f"utility: source {source!r} has {len(real)} training and {len(inside)} held-out rows")
-    vocabulary = list(dict.fromkeys(name for text in real["findings"] for name in text.split(";")))
-    names = tuple(judged_labels(truth_matrix(inside["findings"], vocabulary), vocabulary, config.least))
-    if not names:
-        raise NotMeasurable(f"utility: no finding has {config.least} held-out images with and without; lower `least`")
-    outside = {f"external: {name}": known[(sources == name) & held_out] for name in sorted(set(sources) - {source})}
-    if config.external is not None:
-        rows = read_index(config.external)
-        outside[f"external: {config.external.stem}"] = rows[rows["view"].isin(FRONTAL) & (rows["findings"] != "")]
-    tests = [_test(IN_DOMAIN, inside, names, config.least)]
-    tests += [_test(name, rows.reset_index(drop=True), names, config.least) for name, rows in outside.items()]
-    return real, tests, names
-
-
-def _test(name: str, rows: pd.DataFrame, names: tuple[str, ...], least: int) -> HeldOut:
-    truth = truth_matrix(rows["findings"], names)
-    judged = judged_labels(truth, names, least)
-    columns = [names.index(label) for label in judged]
-    return HeldOut(name, rows, judged, columns, truth[:, columns])
 
 
 @dataclass(frozen=True)
@@ -141,8 +99,11 @@ class _Run:
         if not training:
             raise NotEnough(f"seed {self.seed} is not finished; cxr-eval utility goes on with it")
         self.context.say(f"utility: {self.setting}, seed {self.seed}")
-        network = self._trained(folder, key)
-        scores = {name: predict(network, pixels) for name, pixels in _tested(self.study, self.shelf, self.context)}
+        network, target = self._trained(folder, key), self.study.target
+        scores = {
+            name: target.scores(network, pixels, test.truth, test.columns)
+            for name, test, pixels in _tested(self.study, self.shelf, self.context)
+        }
         images = [len(part.images) for part in self.stages]
         keep(folder, key, scores, {"setting": self.setting, "seed": self.seed, "images": images})
         return scores
@@ -155,28 +116,29 @@ class _Run:
         tests = [(t.name, data_key(self.shelf.of(t.rows["image"].to_numpy()), t.truth)) for t in study.tests]
         return fingerprint(alike, study.names, self.setting, self.seed, data, tests, self.context.seed)
 
-    def _trained(self, folder: Path, key: str) -> RadiographClassifier:
-        config, names = self.study.config, self.study.names
-        network = new_network(config, names, self.seed)
+    def _trained(self, folder: Path, key: str) -> ModelMixin:
+        config, names, target = self.study.config, self.study.names, self.study.target
+        network = target.new_network(config, names, self.seed)
         for number, (stage, part) in enumerate(zip(SETTINGS[self.setting], self.stages, strict=True)):
             # a run goes on whatever else is asked for beside it
             alone = config.model_copy(update={"settings": (self.setting,), "seeds": 1, "splits": (), "external": None})
             job = RunJob(utility=alone, labels=names, train=train_config(config, stage.share, self.seed))
             run = folder / f"stage{number}-{fingerprint(key)[:6]}"  # a run of other data is another run
-            network = network.from_pretrained(train(network, self.shelf.of(part.images), part.truth, job, run))
+            learner = target.learner(network, self.shelf.of(part.images), part.truth, job.train)
+            network = network.from_pretrained(Loop(learner, job, job.train, run).train())
         return network
 
 
-def _tested(study: Study, shelf: Shelf, context: Context) -> Iterator[tuple[str, np.ndarray]]:
-    """Every test set's pixels, and the damaged ones of the first."""
+def _tested(study: Study, shelf: Shelf, context: Context) -> Iterator[tuple[str, HeldOut, np.ndarray]]:
+    """Every test set with its pixels, and the first with damaged ones."""
     for test in study.tests:
-        yield test.name, shelf.of(test.rows["image"].to_numpy())
+        yield test.name, test, shelf.of(test.rows["image"].to_numpy())
     if study.config.corrupted:
         pixels = shelf.of(study.tests[0].rows["image"].to_numpy())
         for damage, damaged in CORRUPTIONS.items():
             for strength in STRENGTHS:
                 generator = context.generator("corruption", damage, strength)
-                yield IN_DOMAIN + damage_name(damage, strength), damaged(pixels, strength, generator)
+                yield IN_DOMAIN + damage_name(damage, strength), study.tests[0], damaged(pixels, strength, generator)
 
 
 def damage_name(damage: str, strength: int) -> str:

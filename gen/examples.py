@@ -42,7 +42,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "alignment": "--real index.parquet --synthetic set --out evaluation --reader runs/classifier/export",
         "privacy": "--real index.parquet --synthetic set --out evaluation --reidentifier runs/reidentify_128/export",
         "fairness": "--real index.parquet --synthetic set --out evaluation",
-        "utility": "--real index.parquet --synthetic set --out evaluation --config configs/utility_densenet121.yaml",
+        "utility": "--real index.parquet --synthetic phantom --out evaluation --target masks seeds=3",
         "bone": "--pairs pairs.csv --out evaluation/bone",
         "bone-findings": "soft --index phantom/index.parquet",
         "sizes": "--table follow-ups/follow_ups.csv --phantoms phantom/index.parquet --out evaluation/sizes",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,7 @@ UNKNOWN = 255
 
 @dataclass(frozen=True)
 class SegmentedImages:
-    """images: uint8 [N, 1, S, S]. masks: 0, 1 or 255 (unknown), uint8 [N, 2, S, S], in the order of STRUCTURES."""
+    """images: uint8 [N, 1, S, S]. masks: 0, 1 or 255 (unknown), uint8 [N, K, S, S]; of STRUCTURES by default."""
 
     images: Tensor
     masks: Tensor
@@ -66,27 +68,56 @@ def load_segmented(index: str, rows: pd.DataFrame, side: int) -> SegmentedImages
 
     Errors: UserError where none has.
     """
-    table = read_beside(index, "masks")
-    by_image = {str(image): part for image, part in table.groupby("image") if _structures(part)}
+    by_image = masks_by_image(index)
     chosen = rows[rows["image"].isin(list(by_image))].drop_duplicates("image")
     if chosen.empty:
         raise UserError(f"{index}: none of {len(rows)} rows has a mask of lungs or heart; see masks.parquet beside it")
     images = torch.zeros(len(chosen), 1, side, side, dtype=torch.uint8)
-    masks = torch.full((len(chosen), len(STRUCTURES), side, side), UNKNOWN, dtype=torch.uint8)
-    for number, path in enumerate(tqdm(chosen["image"], desc="masks", unit="", disable=None)):
+    for number, path in enumerate(chosen["image"]):
         images[number, 0] = torch.from_numpy(from_model(prepare(path, side)))
-        shape = read_image(path, for_size=None).shape
-        for structure, part in _structures(by_image[path]).items():
-            masks[number, STRUCTURES.index(structure)] = _mask(part, shape, side)
+    masks = read_masks([by_image[path] for path in chosen["image"]], side)
     return SegmentedImages(images, masks, [str(path) for path in chosen["image"]])
 
 
-def _structures(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
+Structures = dict[str, pd.DataFrame]
+
+
+def masks_by_image(index: str | Path, structures: Sequence[str] | None = STRUCTURES) -> dict[str, Structures]:
+    """The masks that each image has, by structure; images without any are left out.
+
+    A structure is "lungs", "heart" or the beginning of a name in the masks table; None takes every name.
+    """
+    table = read_beside(index, "masks")
+    names = known_structures(table["structure"]) if structures is None else list(structures)
+    found = {str(image): _structures(part, names) for image, part in table.groupby("image")}
+    return {image: part for image, part in found.items() if part}
+
+
+def known_structures(names: pd.Series) -> list[str]:
+    """What masks of these names show: lungs and heart by whatever name, the others by their own."""
+    lower = sorted(set(names.str.lower()))
+    parts = {part: whole for whole, choices in PARTS.items() for choice in choices for part in choice}
+    wholes = [next((whole for part, whole in parts.items() if name.startswith(part)), name) for name in lower]
+    return list(dict.fromkeys(wholes))
+
+
+def read_masks(images: Sequence[Structures], side: int, structures: Sequence[str] = STRUCTURES) -> Tensor:
+    """Masks on the model's square; a structure that an image lacks is unknown. Shapes: -> [N, S, side, side] uint8."""
+    masks = torch.full((len(images), len(structures), side, side), UNKNOWN, dtype=torch.uint8)
+    for number, parts in enumerate(tqdm(images, desc="masks", unit="", disable=None)):
+        for place, structure in enumerate(structures):
+            if structure in parts:
+                part = parts[structure]
+                masks[number, place] = _mask(part, read_image(part["image"].iloc[0], for_size=None).shape, side)
+    return masks
+
+
+def _structures(part: pd.DataFrame, wanted: Sequence[str]) -> Structures:
     """The rows that make up each structure of one image."""
     names = part["structure"].str.lower()
     found = {}
-    for structure, choices in PARTS.items():
-        for names_of_parts in choices:
+    for structure in wanted:
+        for names_of_parts in PARTS.get(structure, ((structure.lower(),),)):
             rows = [part[names.str.startswith(name)] for name in names_of_parts]
             if all(len(one) for one in rows) and structure not in found:
                 found[structure] = pd.concat(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from gen.data.moments import fingerprint
 from gen.data.segmented import STRUCTURES, UNKNOWN, SegmentedImages
 from gen.engine.learner import Learner
 from gen.models.segmenter import ChestSegmenter
-from gen.phantom.cohort import read_mask
+from gen.phantom.cohort import BITS, read_mask
 from gen.schema import DataConfig, Strict, TrainConfig
 
 RECESS = 0.25  # of a lung's height: how far a phantom's lung reaches below the dome that one sees
@@ -139,22 +139,40 @@ def overlays(images: Tensor, probabilities: Tensor) -> Image.Image:
 
 
 def load_phantoms(index: Path, side: int) -> SegmentedImages:
-    """Frontal phantoms with their lungs and heart.
-
-    A phantom's lung is everything that the lung projects on, also behind the diaphragm's dome, where readers draw none:
-    the lowest quarter of its lungs is therefore unknown.
-    """
+    """Frontal phantoms with their lungs and heart, as `phantom_masks` draws them."""
     rows = read_index(index)
     rows = rows[rows["view"] != "LATERAL"]
     images = torch.zeros(len(rows), 1, side, side, dtype=torch.uint8)
-    masks = torch.zeros(len(rows), len(STRUCTURES), side, side, dtype=torch.uint8)
-    places = zip(rows["image"], rows["masks"], strict=True)
-    for number, (image, file) in enumerate(tqdm(places, total=len(rows), desc="phantoms", unit="", disable=None)):
+    for number, image in enumerate(tqdm(rows["image"], desc="phantoms", unit="", disable=None)):
         images[number, 0] = torch.from_numpy(from_model(prepare(image, side)))
-        lungs = [_phantom_lung(read_mask(index.parent / file, name)) for name in ("lung_right", "lung_left")]
-        masks[number, 0] = _resized(np.maximum(*lungs), side)
-        masks[number, 1] = _resized(read_mask(index.parent / file, "heart").astype(np.uint8), side)
+    masks = phantom_masks([index.parent / file for file in rows["masks"]], side)
     return SegmentedImages(images, masks, [str(path) for path in rows["image"]])
+
+
+def phantom_masks(files: Sequence[Path], side: int, structures: Sequence[str] = STRUCTURES) -> Tensor:
+    """Masks of phantoms' lungs, organs, devices or kinds of findings. Shapes: -> [N, S, side, side] uint8.
+
+    A phantom's lung is everything that the lung projects on, also behind the diaphragm's dome, where readers draw none:
+    the lowest quarter of its lungs is therefore unknown, and so is a structure that phantoms do not have.
+    """
+    masks = torch.full((len(files), len(structures), side, side), UNKNOWN, dtype=torch.uint8)
+    for place, structure in enumerate(structures):
+        for number, file in enumerate(files if phantom_parts(structure) else ()):
+            masks[number, place] = _resized(_phantom_mask(file, structure), side)
+    return masks
+
+
+def phantom_parts(structure: str) -> tuple[str, ...]:
+    """The names in a phantom's mask file that make up a structure; none for one that phantoms do not have."""
+    if structure == "lungs":
+        return "lung_right", "lung_left"
+    return tuple(name for name in BITS if name in (structure, f"{structure}_right", f"{structure}_left"))
+
+
+def _phantom_mask(file: Path, structure: str) -> np.ndarray:
+    masks = [read_mask(file, name) for name in phantom_parts(structure)]
+    drawn = [_phantom_lung(mask) if structure == "lungs" else mask.astype(np.uint8) for mask in masks]
+    return np.max(drawn, axis=0)
 
 
 def _phantom_lung(mask: np.ndarray) -> np.ndarray:

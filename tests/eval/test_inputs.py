@@ -107,7 +107,7 @@ def test_a_column_inverted_mends_them(copied_world, tmp_path):
 
 
 def test_no_manifest_and_no_image_column(copied_world, tmp_path):
-    none = "neither manifest.parquet nor manifest.csv nor prompts.csv in this folder"
+    none = "neither manifest.parquet nor manifest.csv nor prompts.csv nor index.parquet in this folder"
     refused((copied_world[0], tmp_path), tmp_path, none)
     refused((copied_world[0], tmp_path / "absent.csv"), tmp_path, "absent.csv: no such manifest")
     edit(copied_world[1], lambda table: table.rename(columns={"img_savename": "file"}))

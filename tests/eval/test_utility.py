@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,21 @@ from gen.errors import UserError
 from gen.eval import utility
 from gen.eval.context import Context
 from gen.eval.corruptions import CORRUPTIONS
-from gen.eval.utility_plan import ALL, SETTINGS, NotEnough, Stage, UtilityConfig, baseline, rare_labels, training_set
-from gen.eval.utility_study import IN_DOMAIN, run_study
+from gen.eval.readings import truth_matrix
+from gen.eval.utility_material import IN_DOMAIN
+from gen.eval.utility_plan import (
+    ALL,
+    SETTINGS,
+    Known,
+    NotEnough,
+    Stage,
+    UtilityConfig,
+    baseline,
+    load_plan,
+    rare_names,
+    training_set,
+)
+from gen.eval.utility_study import run_study
 
 TINY = UtilityConfig(
     backbone="small",
@@ -86,28 +100,37 @@ def test_without_training_only_what_is_finished_is_there(context, study):
     assert list(found.scores) == ["real"] and "goes on with it" in found.left_out["10 % real"]
 
 
-def test_training_sets(squares):
-    real, synthetic = squares
-    real = real[real["split"] == "train"]
-    names = ["Mass", "Nodule"]
-    tenth = training_set(Stage(0.1, 2), real, synthetic, names, seed=0)
-    own = set(tenth.images) & set(real["image"])
+@pytest.fixture
+def known(squares):
+    """The real training images and the synthetic ones with their two labels."""
+
+    def labelled(rows):
+        truth = truth_matrix(rows["findings"], ["Mass", "Nodule"])
+        return Known(rows, truth, truth)
+
+    return labelled(squares[0][squares[0]["split"] == "train"]), labelled(squares[1])
+
+
+def test_training_sets(known):
+    real, synthetic = known
+    tenth = training_set(Stage(0.1, 2), real, synthetic, seed=0)
+    own = set(tenth.images) & set(real.images)
     assert len(own) == 12 and len(tenth.images) == 36
-    assert real[real["image"].isin(own)]["patient_id"].nunique() == 6
-    assert own == set(training_set(Stage(0.1), real, synthetic, names, seed=0).images)
-    assert own != set(training_set(Stage(0.1), real, synthetic, names, seed=1).images)
-    plain, shuffled = (training_set(Stage(0, ALL, shuffled=on), real, synthetic, names, 0) for on in (False, True))
+    assert real.rows[real.rows["image"].isin(own)]["patient_id"].nunique() == 6
+    assert own == set(training_set(Stage(0.1), real, synthetic, seed=0).images)
+    assert own != set(training_set(Stage(0.1), real, synthetic, seed=1).images)
+    plain, shuffled = (training_set(Stage(0, ALL, shuffled=on), real, synthetic, 0) for on in (False, True))
     assert list(plain.images) == list(shuffled.images)
     assert (plain.truth.sum(0) == shuffled.truth.sum(0)).all() and (plain.truth != shuffled.truth).any()
     with pytest.raises(NotEnough):
-        training_set(Stage(1, 5), real, synthetic, names, 0)
+        training_set(Stage(1, 5), real, synthetic, 0)
 
 
-def test_only_rare_labels_are_added(squares):
-    real, synthetic = squares
-    rare = rare_labels(real, ["Mass", "Nodule"])
+def test_only_rare_labels_are_added(known):
+    real, synthetic = known
+    rare = rare_names(real.shown)
     assert rare.sum() == 1
-    chosen = training_set(Stage(0, ALL, rare=True), real, synthetic, ["Mass", "Nodule"], 0)
+    chosen = training_set(Stage(0, ALL, rare=True), real, synthetic, 0)
     assert chosen.truth[:, rare].all() and 10 < len(chosen.images) < 60
 
 
@@ -130,6 +153,12 @@ def test_what_is_refused(context):
         run_study(context, TINY.model_copy(update={"least": 60}))
     with pytest.raises(UserError, match=r"source 'moon' has 0 training"):
         run_study(context, TINY.model_copy(update={"source": "moon"}))
+    with pytest.raises(UserError, match=r"label 'Hernia': index.parquet has .*Mass"):
+        run_study(context, TINY.model_copy(update={"names": ("Mass", "Hernia")}))
+    with pytest.raises(UserError, match="backbone 'small' cannot learn masks; take --target masks"):
+        run_study(context, TINY.model_copy(update={"target": "masks"}))
+    with pytest.raises(UserError, match=r"quick.yaml: a study of labels, not boxes"):
+        load_plan(Path(__file__).parents[2] / "configs/utility_quick.yaml", (), "boxes")
 
 
 def test_gain_is_zero_against_itself(study):
