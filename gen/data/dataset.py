@@ -110,10 +110,11 @@ class CXRDataset(Dataset):
         rng = random.Random(seeds.mix(self.seed, "sample", position))
         record = self.records[row]
         sample = {name: record.get(name, "") for name in (*CONDITION_COLUMNS, *self.needs.columns)}
-        sample |= {"key": column_key(record, self.needs.target), "prompt": prompt_from_row(record, rng)}
+        target = self._target(record)
+        sample |= {"key": target.key, "prompt": prompt_from_row(record, rng)}
         variant = rng.randrange(self.store.variants) if self.store else 0  # one for all images of a sample
         kind = "moments" if self.store else "image"
-        sample[kind] = self._tensor(self._target(record), variant)
+        sample[kind] = self._tensor(target, variant)
         for name, most in self.needs.links.items():
             found = self.directory.find(record, name)[:most]
             itself = name != "image" and any(linked.key == sample["key"] for linked in found)

@@ -49,6 +49,7 @@ class MomentsStore:
         self.meta = _read_meta(folder)
         rows = len(self.meta["keys"])
         self.moments = _mapped(folder / "moments.npy", mode, (rows, *self.meta["shape"]), np.float16)
+        self._plain = self.moments.view(np.ndarray)  # the same memory; a memmap costs more to index
         self.done = _mapped(folder / "done.npy", mode, (rows,), np.uint8)
         self.row_of = {key: row for row, key in enumerate(self.meta["keys"])}
 
@@ -95,7 +96,7 @@ class MomentsStore:
     def __getitem__(self, key_variant: tuple[str, int]) -> np.ndarray:
         """Moments of one image, a copy. Shapes: -> [2C, h, w] float16; a batch is made float32 on the device."""
         key, variant = key_variant
-        return np.array(self.moments[self.row_of[key], variant])
+        return np.array(self._plain[self.row_of[key], variant])
 
     def pending(self) -> list[int]:
         """Rows not yet written."""

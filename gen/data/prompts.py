@@ -89,7 +89,8 @@ def prompt_from_row(
     age = _age(row) if kept(drop_age) else math.nan
     subject = _subject(sex, age, _text(row, "age_group"), rng)
     opening = _pick(VIEWS.get(view, VIEWS["UNKNOWN"]), rng)
-    if rng is not None and rng.random() < use_report and (report := _report_words(_text(row, "report"))):
+    told = rng is not None and rng.random() < use_report and _text(row, "report")
+    if told and (report := _report_words(told)):
         return f"{_fill(TEMPLATES[bool(subject), False], opening, subject, [], rng).rstrip('.')}. {report}"
     findings = normalise_findings(_text(row, "findings")) if kept(drop_findings) else []
     return _fill(TEMPLATES[bool(subject), bool(findings)], opening, subject, _phrases(findings, rng), rng)
@@ -153,7 +154,7 @@ def _fill(templates: tuple[str, ...], view: str, subject: str, phrases: list[str
         "subject": subject,
         "person": _with_article(subject),
         "findings": _joined(phrases),
-        "list": _joined([without_article(phrase) for phrase in phrases]),
+        "list": _joined([without_article(phrase) for phrase in phrases]) if "{list}" in template else "",
     }
     return _capitalised(template.format(**words))
 
