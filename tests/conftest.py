@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 RESOLUTION = 32
+
+
+def pytest_configure(config):
+    """Programs that tests start need not import torch again: tests/warm/plugin.py."""
+    spec = importlib.util.spec_from_file_location("warm_plugin", Path(__file__).parent / "warm" / "plugin.py")
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    config.pluginmanager.register(plugin)
 
 
 def _random_pipeline(name="text"):

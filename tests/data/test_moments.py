@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -78,7 +77,7 @@ def test_a_folder_without_its_table_is_no_store(tmp_path):
         MomentsStore(tmp_path)
 
 
-def test_a_killed_writer_leaves_what_it_did_not_finish_pending(tmp_path):
+def test_a_killed_writer_leaves_what_it_did_not_finish_pending(warm, tmp_path):
     code = f"""
 import os, signal, sys
 import numpy as np
@@ -91,7 +90,7 @@ class Killer:
         os.kill(os.getpid(), signal.SIGKILL)
 store.write(1, Killer())
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert subprocess.run([warm, "-c", code]).returncode == -signal.SIGKILL
     store = MomentsStore.create(tmp_path, KEYS, SHAPE, "m", [0.0])
     assert store.pending() == [1, 2]
     assert (store["a", 0] == 4).all()

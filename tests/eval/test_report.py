@@ -17,11 +17,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 CORE = ("fidelity", "privacy")
 
 
-def evaluate(part, world, out, *options):
-    command = [sys.executable, "-c", "from gen.eval.cli import main; main()", part]
-    command += ["--real", world[0], "--synthetic", world[1], "--out", out, "--network", "random", "--workers", "0"]
-    done = subprocess.run(list(map(str, [*command, *options])), capture_output=True, text=True, timeout=280)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def evaluate(warm):
+    """Run `cxr-eval PART` as a user would: exit code, standard output, standard error."""
+
+    def run(part, world, out, *options):
+        command = [warm, "-c", "from gen.eval.cli import main; main()", part]
+        command += ["--real", world[0], "--synthetic", world[1], "--out", out, "--network", "random", "--workers", "0"]
+        done = subprocess.run(list(map(str, [*command, *options])), capture_output=True, text=True, timeout=280)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +139,7 @@ def test_a_part_that_cannot_be_measured_leaves_the_others(world, tmp_path):
     assert "Utility was not measured: utility: no finding has 100000" in page.read_text()
 
 
-def test_a_planted_copy_is_named_on_the_page(copied_world, tmp_path):
+def test_a_planted_copy_is_named_on_the_page(evaluate, copied_world, tmp_path):
     folder = copied_world[1].parent
     shutil.copy(folder.parent / "real_040.png", folder / "made_011.png")
     code, _, errors = evaluate("privacy", copied_world, tmp_path / "out")
@@ -144,7 +150,7 @@ def test_a_planted_copy_is_named_on_the_page(copied_world, tmp_path):
     assert [row[:2] for row in table["rows"]] == [["made_011.png", "real_040.png"]]
 
 
-def test_a_refusal_ends_with_one_line_and_code_2(copied_world, tmp_path):
+def test_a_refusal_ends_with_one_line_and_code_2(evaluate, copied_world, tmp_path):
     pd.read_csv(copied_world[1]).head(10).to_csv(copied_world[1], index=False)
     code, output, errors = evaluate("fidelity", copied_world, tmp_path / "out")
     assert code == 2 and output == ""

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -107,14 +105,16 @@ def test_signal_ends_after_the_batch(draw, manifest, tmp_path, number):
     assert set(contents(tmp_path)) == names | {"manifest.csv"}
 
 
-def test_kill_loses_a_batch_at_most(draw, manifest, tiny_pipeline_dir, tmp_path):
+def test_kill_loses_a_batch_at_most(start, draw, manifest, tiny_pipeline_dir, tmp_path):
     arguments = ("--prompt", PROMPT, "--n", "30", "--batch-size", "1", "--out")
     options = ("image", "--model", str(tiny_pipeline_dir), "--steps", "2", "--device", "cpu")
-    command = [sys.executable, "-m", "gen.sample.cli", *options, *arguments, str(tmp_path / "set")]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not list(tmp_path.glob("set/000003*.png")):
-            time.sleep(0.005)
-        process.kill()
+    with (tmp_path / "errors").open("w") as errors:
+        words = (*options, *arguments, tmp_path / "set")
+        process = start("-m", "gen.sample.cli", *words, cwd=tmp_path, stderr=errors)
+    while process.poll() is None and not list(tmp_path.glob("set/000003*.png")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     listed = {row["img_savename"] for row in manifest(tmp_path / "set")}
     drawn = {path.name for path in (tmp_path / "set").glob("0*.png")}
     assert 3 <= len(listed) < 30 and listed <= drawn and len(drawn - listed) <= 1

@@ -196,14 +196,15 @@ def test_no_plan(draw_plan, tmp_path):
 # ---- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_killed_and_gone_on_with(cxr_sample, draw_plan, make_plan, images, tiny_pipeline_dir, tmp_path):
+def test_killed_and_gone_on_with(start, cxr_sample, draw_plan, make_plan, images, tiny_pipeline_dir, tmp_path):
     plan, out = make_plan(30), tmp_path / "set"
     options = ["--model", str(tiny_pipeline_dir), "--steps", "2", "--device", "cpu", "--batch-size", "3"]
-    command = [sys.executable, "-m", "gen.sample.cli", "run", str(plan), "--out", str(out), *options]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and len(list(out.glob("images/*/*.png"))) < 5:
-            time.sleep(0.005)
-        process.kill()
+    with (tmp_path / "errors").open("w") as errors:
+        process = start("-m", "gen.sample.cli", "run", plan, "--out", out, *options, cwd=tmp_path, stderr=errors)
+    while process.poll() is None and len(list(out.glob("images/*/*.png"))) < 5:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     listed = set(rows_of(out)["id"])
     assert 0 < len(listed) < 30
     stamps = {path.stem: path.stat().st_mtime_ns for path in out.glob("images/*/*.png")}
@@ -215,17 +216,17 @@ def test_killed_and_gone_on_with(cxr_sample, draw_plan, make_plan, images, tiny_
     assert images(out) == images(tmp_path / "straight")
 
 
-def test_a_signal_ends_after_the_batch(cxr_sample, draw_plan, make_plan, tiny_pipeline_dir, tmp_path):
+def test_a_signal_ends_after_the_batch(start, cxr_sample, draw_plan, make_plan, tiny_pipeline_dir, tmp_path):
     plan, out = make_plan(300), tmp_path / "set"
     options = ["--model", str(tiny_pipeline_dir), "--steps", "2", "--device", "cpu", "--batch-size", "3"]
-    command = [sys.executable, "-m", "gen.sample.cli", "run", str(plan), "--out", str(out), *options]
-    command += ["--format", "webdataset"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (out / "contact.png").exists():
-            time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM and b"the same command goes on from here" in err
+    options += ["--format", "webdataset"]
+    with (tmp_path / "errors").open("w") as errors:
+        process = start("-m", "gen.sample.cli", "run", plan, "--out", out, *options, cwd=tmp_path, stderr=errors)
+    while process.poll() is None and not (out / "contact.png").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in (tmp_path / "errors").read_text()
     rows = rows_of(out)
     assert 0 < len(rows) < 300 and len(list(out.glob("data/*.tar"))) == 1  # what waited has been written
 

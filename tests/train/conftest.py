@@ -88,12 +88,13 @@ def world(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run_job():
-    """Run `python ...` as a user would, with the library of this checkout."""
+def run_job(warm):
+    """Run `python ...` as a user would, with the library of this checkout; after `before`, by a new interpreter."""
 
     def run(*arguments: object, **options) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-        command = [*options.pop("before", []), sys.executable, *map(str, arguments)]
+        before = options.pop("before", [])
+        command = [*before, sys.executable if before else warm, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, **options)
 
     return run

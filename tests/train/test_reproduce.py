@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,18 @@ def index(tmp_path):
     return tmp_path / "index.parquet"
 
 
-def reproduce(*arguments):
-    command = [sys.executable, ROOT / "train" / "reproduce.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+@pytest.fixture
+def reproduce(warm):
+    """Run the script; the jobs that it starts are warm too."""
+
+    def run(*arguments):
+        command = [warm, ROOT / "train" / "reproduce.py", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    return run
 
 
-def test_without_an_index_it_says_how_to_make_one(tmp_path):
+def test_without_an_index_it_says_how_to_make_one(reproduce, tmp_path):
     result = reproduce("--minutes", 1, "--index", tmp_path / "none.parquet")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and "cxr-index build" in result.stderr
@@ -43,7 +48,7 @@ def test_without_an_index_it_says_how_to_make_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_retrains_everything_and_prints_figures(index, tmp_path):
+def test_retrains_everything_and_prints_figures(reproduce, index, tmp_path):
     result = reproduce("--minutes", 0.01, "--index", index, "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr[-2000:]
     table = result.stdout[result.stdout.index("figure ") :]
