@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import DDIMScheduler, SchedulerMixin
 from torch import Tensor
 
 from gen import seeds
@@ -29,10 +29,10 @@ def denoise(
 ) -> Tensor:
     """Latents from unit noise z, each image with a stream of its own for whatever noise the scheduler draws.
 
-    A distilled student is told the guidance and called once a step; any other model is called once at guidance 1, and
-    otherwise on null and condition in one batch (Ho and Salimans, arXiv 2207.12598). The denoiser computes in the
-    type of z, the scheduler in float32. Times stay on the host, where the schedulers keep their tables, so that nothing
-    in the loop waits for the device.
+    A distilled student is told the guidance (one of mean velocities also where the step ends) and called once a step;
+    any other model is called once at guidance 1, and otherwise on null and condition in one batch (Ho and Salimans,
+    arXiv 2207.12598). The denoiser computes in the type of z, the scheduler in float32. Times stay on the host, where
+    the schedulers keep their tables, so that nothing in the loop waits for the device.
     Shapes: z [B, C, h, w] -> [B, C, h, w] float32. Errors: UserError for a number of steps that the scheduler refuses.
     """
     try:
@@ -42,9 +42,10 @@ def denoise(
     predict = _predictor(denoiser, condition, z, guidance)
     extra = _step_arguments(scheduler, image_seeds)
     dtype, z = z.dtype, z.float() * scheduler.init_noise_sigma
-    times = zip(scheduler.timesteps, scheduler.timesteps.to(z.device), strict=True)
-    for number, (t, time) in enumerate(progress(list(times))):
-        output = predict(scheduler.scale_model_input(z, t).to(dtype), time).float()
+    device_times = scheduler.timesteps.to(z.device)
+    times = zip(scheduler.timesteps, device_times, _ends(scheduler, device_times), strict=True)
+    for number, (t, time, end) in enumerate(progress(list(times))):
+        output = predict(scheduler.scale_model_input(z, t).to(dtype), time, end).float()
         z = scheduler.step(output, t, z, **extra, return_dict=False)[0]
         if callback is not None:
             z = callback(number, t, z)
@@ -53,20 +54,29 @@ def denoise(
 
 def _predictor(
     denoiser: Denoiser, condition: Condition, z: Tensor, guidance: float
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The guided denoiser as a function of latents and time; all that the steps share is made here, once."""
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The guided denoiser as a function of latents, time and the step's end; what steps share is made here, once."""
     if denoiser.embeds_guidance:
         scales = torch.full((len(z),), float(guidance), device=z.device)
-        return lambda x, t: denoiser(x, t, condition, scales)
+        if denoiser.embeds_end:
+            return lambda x, t, end: denoiser(x, t, condition, scales, end)
+        return lambda x, t, end: denoiser(x, t, condition, scales)
     if guidance == 1:
-        return lambda x, t: denoiser(x, t, condition)
+        return lambda x, t, end: denoiser(x, t, condition)
     both = condition.cat_null()
 
-    def guided(x: Tensor, t: Tensor) -> Tensor:
+    def guided(x: Tensor, t: Tensor, end: Tensor) -> Tensor:
         null, given = denoiser(torch.cat([x, x]), t, both).chunk(2)
         return null + guidance * (given - null)
 
     return guided
+
+
+def _ends(scheduler: SchedulerMixin, times: Tensor) -> Tensor:
+    """Where each step ends; for samplers that combine outputs the next time step. Shapes: [N] -> [N]."""
+    if not isinstance(scheduler, DDIMScheduler):
+        return times - 1
+    return torch.cat([times[1:], times.new_full((1,), -1)])
 
 
 def _step_arguments(scheduler: SchedulerMixin, image_seeds: list[int]) -> dict:

@@ -32,6 +32,8 @@ from torch import Tensor
 class SegmentScheduler(DDIMScheduler):
     """Draws with a student that answers with the lower edge of each of `segments` equal stretches of time.
 
+    A student that is told where to arrive (gen.objectives.mean_velocity) has one segment a time step.
+
     With no more steps than segments it is DDIM without noise. With more, a step that would end within a segment goes to
     its edge first, as the student has learnt it, and takes as much noise anew as brings it back to where it should end:
     the multistep sampling of consistency models (Song et al., arXiv 2303.01469, algorithm 1), within the segments of

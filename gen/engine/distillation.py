@@ -18,12 +18,15 @@ from gen.engine.loop import to_device
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, student_of
 from gen.models.recoding import check_same_latents
-from gen.objectives.consistency import ConsistencyConfig, ConsistencyObjective
+from gen.objectives.consistency import ConsistencyObjective
+from gen.objectives.flow import ConsistencyConfig
+from gen.objectives.mean_velocity import MeanVelocityObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig, Strict, TrainConfig
 from gen.tasks.latents import target_latents, with_link_latents
 
 SHOWN = 4  # held-out samples in a validation's picture
+OBJECTIVES = {kind.name: kind for kind in (ConsistencyObjective, MeanVelocityObjective)}
 MOST_STEPS = 4  # powers of two: 1, 2, 4, 8
 
 # what the low-rank adapters of LCM-LoRA sit on (Luo et al., arXiv 2311.05556)
@@ -70,7 +73,8 @@ class DistillationLearner(DatasetLearner):
         )
         if self.dataset.store is not None:
             self.dataset.store.check_codec(self.codec.signature().tolist())
-        student = student_of(self.teacher, job.consistency.guidance_channels).requires_grad_(True)
+        told = job.consistency.guidance_channels, job.consistency.objective == "mean_velocity"
+        student = student_of(self.teacher, *told).requires_grad_(True)
         if job.initialise_from is not None:
             start_from(job.initialise_from, student)
         if job.lora_rank:
@@ -78,7 +82,7 @@ class DistillationLearner(DatasetLearner):
         self.trained = nn.ModuleDict({"denoiser": student})
         self.target = EMA(student, job.consistency.target_decay).requires_grad_(False)
         self.guide = None if job.guide is None else load_guide(job.guide, source)
-        self.objective = ConsistencyObjective(
+        self.objective = OBJECTIVES[job.consistency.objective](
             job.consistency, source.scheduler, self.teacher, self.target.module, self.guide
         )
 
@@ -155,7 +159,7 @@ def _widths(pipeline: CXRPipeline) -> tuple:
 
 
 def with_adapters(student: Denoiser, rank: int) -> None:
-    """Freeze the student but for low-rank adapters (arXiv 2106.09685) and the new projection of the guidance."""
+    """Freeze the student but for low-rank adapters (arXiv 2106.09685) and what embeds guidance and end."""
     try:
         from peft import LoraConfig
     except ImportError:
@@ -163,6 +167,8 @@ def with_adapters(student: Denoiser, rank: int) -> None:
     student.requires_grad_(False)
     student.backbone.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ADAPTED)))
     student.backbone.time_embedding.cond_proj.requires_grad_(True)
+    if student.embeds_end:
+        student.backbone.add_embedding.requires_grad_(True)
 
 
 def merged_adapters(student: Denoiser) -> Denoiser:

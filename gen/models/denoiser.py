@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
@@ -32,17 +33,32 @@ class Denoiser(nn.Module):
         """Whether the backbone is told the guidance scale: a distilled student, one call a step."""
         return bool(getattr(self.backbone.config, "time_cond_proj_dim", None))
 
-    def forward(self, z: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None = None) -> Tensor:
+    @property
+    def embeds_end(self) -> bool:
+        """Whether the backbone is told where its step ends: a student of mean velocities."""
+        return getattr(self.backbone.config, "addition_embed_type", None) == "text_time"
+
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: Tensor | None = None,
+        end: Tensor | None = None,
+    ) -> Tensor:
         """Predict noise, velocity or clean latent, whichever the model was trained for.
 
         Shapes: z [B, C, h, w], t [B] training time steps, guidance [B] scales or None -> [B, C, h, w]. What is embedded
-        is the scale less one, as diffusers' pipelines do it: 0 for the conditional model alone.
+        is the scale less one, as diffusers' pipelines do it: 0 for the conditional model alone. `end` [B], for students
+        that embed it, is the time at which the step ends, -1 the data; None is the time step next to t.
         """
         x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
-        output = self._output(x, t, condition, guidance)
+        output = self._output(x, t, condition, guidance, end)
         return output if condition.base is None else output + condition.base
 
-    def _output(self, x: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None) -> Tensor:
+    def _output(
+        self, x: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None, end: Tensor | None
+    ) -> Tensor:
         if isinstance(self.backbone, PixArtTransformer2DModel):
             return self._transformer(x, t, condition)
         embedded = None
@@ -55,8 +71,14 @@ class Denoiser(nn.Module):
             encoder_attention_mask=condition.mask,
             timestep_cond=embedded,
             class_labels=condition.summary() if self.backbone.config.class_embed_type == "projection" else None,
+            added_cond_kwargs=self._length(x, t, end) if self.embeds_end else None,
             return_dict=False,
         )[0]
+
+    def _length(self, x: Tensor, t: Tensor, end: Tensor | None) -> dict[str, Tensor]:
+        """Time steps that are left out between t and the end, where diffusers' UNet takes sizes and a pooled text."""
+        left_out = torch.zeros_like(t) if end is None else t - end - 1
+        return {"text_embeds": x.new_zeros(len(x), 0), "time_ids": left_out.expand(len(x))[:, None]}
 
     def _transformer(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return self.backbone(
@@ -108,20 +130,37 @@ def build_denoiser(
     return Denoiser(backbone)
 
 
-def student_of(teacher: Denoiser, guidance_channels: int) -> Denoiser:
-    """A copy that can be told the guidance scale; the new projection is zero, so that it starts as the teacher.
+def student_of(teacher: Denoiser, guidance_channels: int, embeds_end: bool = False) -> Denoiser:
+    """A copy that can be told the guidance scale, and where its steps end; it starts as the teacher.
 
-    Errors: UserError for a transformer, which has no place for the scale, and for a teacher that is a student itself.
+    What is new has weights of zero in its last layer. Errors: UserError for a transformer, which has no place for the
+    scale, and for a teacher that is a student itself.
     """
     if not isinstance(teacher.backbone, UNet2DConditionModel):
         raise UserError("teacher: only a UNet can be told the guidance scale; distil one of those")
     if teacher.embeds_guidance:
         raise UserError("teacher: this is a distilled student itself; distil the model that it came from")
-    backbone = UNet2DConditionModel.from_config(teacher.backbone.config, time_cond_proj_dim=guidance_channels)
+    config = teacher.backbone.config
+    changes = _end_settings(config) if embeds_end else {}
+    backbone = UNet2DConditionModel.from_config(config, time_cond_proj_dim=guidance_channels, **changes)
     left = backbone.load_state_dict(teacher.backbone.state_dict(), strict=False)
-    assert left.missing_keys == ["time_embedding.cond_proj.weight"] and not left.unexpected_keys
+    assert all("cond_proj" in name or "add_embedding" in name for name in left.missing_keys), left
+    assert not left.unexpected_keys
     nn.init.zeros_(backbone.time_embedding.cond_proj.weight)
+    if embeds_end:
+        nn.init.zeros_(backbone.add_embedding.linear_2.weight)
+        nn.init.zeros_(backbone.add_embedding.linear_2.bias)
     return Denoiser(backbone)
+
+
+def _end_settings(config: Mapping) -> dict[str, object]:
+    """Settings of a UNet that embeds one more number; its class embedding has the same width in diffusers."""
+    width = config["projection_class_embeddings_input_dim"] or config["block_out_channels"][0]
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": width,
+        "projection_class_embeddings_input_dim": width,
+    }
 
 
 def _build_unet(

@@ -8,7 +8,7 @@ from diffusers import LatentConsistencyModelPipeline
 
 from gen.errors import UserError
 from gen.models.condition import Condition
-from gen.models.denoiser import build_denoiser, guidance_embedding, widened
+from gen.models.denoiser import build_denoiser, guidance_embedding, student_of, widened
 from gen.schema import TransformerConfig, UNetConfig
 
 CONFIGS = {
@@ -121,6 +121,22 @@ def test_guidance_embedding_changes_the_output_of_distilled_models():
     mixed = model(z, TIMES, condition, torch.tensor([1.0, 7.5]))
     torch.testing.assert_close(mixed[0], outputs[1][0], atol=1e-5, rtol=0)
     torch.testing.assert_close(mixed[1], outputs[2][1], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["unet", "unet with summary"])
+def test_a_student_of_mean_velocities_starts_as_its_teacher_and_can_be_told_where_to_arrive(kind):
+    teacher = denoiser(kind, block_out_channels=(64, 64))  # of 32 channels the norms would take the embedding away
+    student = student_of(teacher, 8, embeds_end=True)
+    z, condition = inputs()
+    scales, ends = torch.tensor([1.0, 3.0]), torch.tensor([-1, 400])
+    assert torch.equal(teacher(z, TIMES, condition), student(z, TIMES, condition, scales, ends))
+    torch.nn.init.normal_(student.backbone.add_embedding.linear_2.weight)
+    own = student(z, TIMES, condition, scales)
+    assert torch.equal(own, student(z, TIMES, condition, scales, TIMES - 1))
+    assert bool(((own - student(z, TIMES, condition, scales, ends)).abs().amax(dim=(1, 2, 3)) > 1e-4).all())
+    both = student(z[:1], torch.tensor(10), condition.rows(slice(0, 1)), scales[:1], torch.tensor(-1))
+    torch.testing.assert_close(both, student(z, TIMES, condition, scales, ends)[:1], atol=1e-5, rtol=0)
 
 
 def test_guidance_embedding_is_that_of_diffusers():

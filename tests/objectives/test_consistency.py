@@ -9,14 +9,8 @@ from pydantic import ValidationError
 
 from gen.errors import UserError
 from gen.objectives import schedule
-from gen.objectives.consistency import (
-    ConsistencyConfig,
-    ConsistencyObjective,
-    boundary_scalings,
-    build_sampler,
-    guided,
-    pseudo_huber,
-)
+from gen.objectives.consistency import ConsistencyObjective, boundary_scalings, build_sampler
+from gen.objectives.flow import ConsistencyConfig, guided, pseudo_huber
 from gen.sampler import denoise
 from gen.schema import DiffusionConfig
 
@@ -178,7 +172,8 @@ def test_the_student_answers_what_the_sampler_makes_of_its_output():
     for t in made.sampler.timesteps.tolist():
         made.sampler._step_index = None
         theirs = made.sampler.step(output, t, z, torch.Generator(), return_dict=False)[1]
-        ours = made._clean(lambda z, t, condition, scale: output, z, torch.tensor([t]), None, torch.ones(1))[0]
+        time = torch.tensor([t])
+        ours = made._parts(lambda z, t, condition, scale: output, z, time, time - 125, None, torch.ones(1))[0]
         torch.testing.assert_close(ours.float(), theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -270,7 +265,7 @@ def test_settings_that_cannot_be_are_refused():
 class Student:
     """A student that has `learnt` a share of the way from the teacher's posterior mean to the exact answer."""
 
-    embeds_guidance = True
+    embeds_guidance, embeds_end = True, False
 
     def __init__(self, made, learnt):
         self.made, self.learnt = made, learnt

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file
 
 from gen.engine.distillation import ADAPTED, DistillationLearner
@@ -156,6 +157,71 @@ def test_a_student_goes_on_from_an_earlier_one(recipe, straight, tiny_pipeline_d
     assert "no student of this teacher's shape" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def jumps(recipe, tmp_path_factory):
+    """A run whose student learns mean velocities."""
+    run = tmp_path_factory.mktemp("jumps") / "run"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    main(recipe, f"run={run}", "consistency.objective=mean_velocity")
+    torch.set_num_threads(threads)
+    return run
+
+
+def test_mean_velocities_are_learned_by_the_same_job(jumps, tiny_pipeline):
+    lines = [json.loads(line) for line in (jumps / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "mean_velocity" in line] == list(range(1, 25))
+    student = CXRPipeline.from_pretrained(jumps / "export")
+    prompts = ["PA chest radiograph."] * 8
+
+    def draw(pipeline, steps):
+        return pipeline(prompts, steps=steps, guidance=2.0, output_type="latent", progress=False).images
+
+    reached = draw(tiny_pipeline, 25)
+    tiny_pipeline.scheduler = student.scheduler
+    before, after = (float((draw(pipeline, 1) - reached).square().mean()) for pipeline in (tiny_pipeline, student))
+    assert after < 0.9 * before, (after, before)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_a_student_of_mean_velocities_comes_back_from_its_folder_and_draws_in_any_steps(jumps, tmp_path, steps):
+    first = CXRPipeline.from_pretrained(jumps / "export")
+    first.save_pretrained(tmp_path / "again")
+    again, told = CXRPipeline.from_pretrained(tmp_path / "again"), []
+
+    def seen(module, inputs, keywords):
+        told.append([int(inputs[1]), int(keywords["added_cond_kwargs"]["time_ids"][0])])
+
+    again.unet.register_forward_pre_hook(seen, with_kwargs=True)
+    drawn = [p("AP view.", seed=3, steps=steps, output_type="np", progress=False).images for p in (first, again)]
+    assert (drawn[0] == drawn[1]).all() and drawn[0].std() > 0
+    times = [t for t, _ in told]
+    assert len(told) == steps and [left for _, left in told] == [
+        t - end - 1 for t, end in zip(times, [*times[1:], -1], strict=True)
+    ]
+
+
+def test_a_resumed_run_of_mean_velocities_ends_with_the_same_bits(recipe, jumps, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(jumps, run)
+    shutil.rmtree(run / "state" / "step-24")
+    shutil.rmtree(run / "export")
+    main(recipe, f"run={run}", "consistency.objective=mean_velocity")
+    first, second = unet_weights(jumps / "export"), unet_weights(run / "export")
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_samplers_that_combine_outputs_are_given_the_present_velocity(jumps):
+    pipeline, told = CXRPipeline.from_pretrained(jumps / "export"), []
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.unet.register_forward_pre_hook(
+        lambda module, inputs, keywords: told.append(int(keywords["added_cond_kwargs"]["time_ids"][0])),
+        with_kwargs=True,
+    )
+    pipeline("AP view.", steps=4, progress=False)
+    assert told == [0] * 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -163,6 +229,7 @@ def test_a_student_goes_on_from_an_earlier_one(recipe, straight, tiny_pipeline_d
         (["data.resolution=64"], "data.resolution=64: the teacher draws 32 px"),
         (["consistency.grid=7"], "consistency.grid=7: must divide the teacher's 1000 time steps"),
         (["consistency.segments=3"], "must divide grid=4"),
+        (["consistency.objective=mean_velocity", "consistency.segments=2"], "a mean velocity reaches any time"),
         (["teacher=nowhere/else"], "nowhere/else"),
     ],
 )
