@@ -62,8 +62,13 @@ class Body:
         return min(LOBES[lung], key=lambda lobe: float(self.fissures.field(lobe, point)[0]))
 
     def _within(self, lung: str, lobe: str) -> np.ndarray:
-        points = self._filling[lung]
-        return points[self.fissures.field(lobe, cloud(points)) < 0] if lobe else points
+        return self._lobes[lobe] if lobe else self._filling[lung]
+
+    @cached_property
+    def _lobes(self) -> dict[str, np.ndarray]:
+        """The points of each lobe. Shapes: [M, 4]."""
+        held = [(lobe, self._filling[lung]) for lung, lobes in LOBES.items() for lobe in lobes]
+        return {lobe: points[self.fissures.field(lobe, cloud(points)) < 0] for lobe, points in held}
 
     @cached_property
     def _filling(self) -> dict[str, np.ndarray]:

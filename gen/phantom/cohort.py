@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from gen.data.index import assign_splits, write_index
 from gen.errors import UserError
@@ -103,10 +105,24 @@ def prepare_folder(plan: Plan, out: Path) -> None:
 
 
 def write_patient(plan: Plan, out: Path, name: str, seed: int, count: int) -> None:
-    """Write one patient's files, and last the record that says they are complete; does nothing where it is."""
+    """Write one patient's files, and last the record that says they are complete; does nothing where it is.
+
+    On one thread: its matrices are small, and several patients are made side by side.
+    """
     path = out / "records" / f"{name}.json"
     if path.exists() and len(json.loads(path.read_text())["rows"]) == count:
         return
+    with _threads().limit(limits=1):
+        _write_patient(plan, out, path, (name, seed, count))
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _write_patient(plan: Plan, out: Path, path: Path, job: tuple[str, int, int]) -> None:
+    name, seed, count = job
     first = make_study(seed)
     events = draw_events(first, HOURS[-1]) if plan.follows(seed) else []
     hours = HOURS if plan.follows(seed) else HOURS[:1]

@@ -10,7 +10,7 @@ import numpy as np
 from gen.phantom.geometry import Geometry
 
 LONGEST = 12.0  # pixels; longer segments are cut so that their patches stay small
-PATCHES = (6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512)
+PATCHES = (6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 128, 256, 512)
 ANYWHERE = (0.36, 0.48, 0.80)  # round tubes may take any direction but their own as their first axis
 PARALLEL = 0.02  # sine below which an axis counts as this far off the ray
 
