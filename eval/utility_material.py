@@ -66,7 +66,8 @@ def material(context: Context, config: UtilityConfig, target: Target) -> Materia
     often = target.judged(target.truth(inside, index, wanted), wanted, config.least)
     if not often:
         raise NotMeasurable(_too_few(config, target))
-    names, left_out = _told_by(context, config, target, often)
+    synthetic, left_out = _synthetic(context, config, target, often)
+    names = tuple(name for name in often if name not in left_out)
     outside = {f"external: {name}": (known[(sources == name) & held_out], index) for name in sorted(set(sources[~own]))}
     if config.external is not None:
         rows = read_index(config.external)
@@ -74,24 +75,24 @@ def material(context: Context, config: UtilityConfig, target: Target) -> Materia
         outside[f"external: {config.external.stem}"] = (rows, config.external)
     places = {IN_DOMAIN: (inside, index), **outside}
     tests = [_test(name, *place, names, config.least, target) for name, place in places.items()]
-    synthetic = _known(_frontal(context), context.synthetic_index, target, names)
     return Material(_known(real, index, target, names), synthetic, tests, names, left_out)
 
 
-def _told_by(
+def _synthetic(
     context: Context, config: UtilityConfig, target: Target, often: list[str]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The names that the synthetic set can teach, and the others with the reason."""
+) -> tuple[Known, dict[str, str]]:
+    """The synthetic set with the names that it can teach, and the other names with the reason."""
+    found = _known(_frontal(context), context.synthetic_index, target, tuple(often))
     if config.target == "labels":
-        return tuple(often), {}
-    shown = _known(_frontal(context), context.synthetic_index, target, tuple(often)).shown.any(0)
+        return found, {}
+    shown = found.shown.any(0)
     if not shown.any():
         said = f"no synthetic image shows any {target.name} of {', '.join(often)}"
         raise UserError(f"{context.synthetic_index}: {said}")
-    if config.names:
-        return tuple(often), {}
+    if config.names or shown.all():
+        return found, {}
     left_out = {name: "no synthetic image shows it" for name, there in zip(often, shown, strict=True) if not there}
-    return tuple(name for name in often if name not in left_out), left_out
+    return Known(found.rows, found.truth[:, shown], found.shown[:, shown]), left_out
 
 
 def _frontal(context: Context) -> pd.DataFrame:

@@ -105,10 +105,11 @@ def read_masks(images: Sequence[Structures], side: int, structures: Sequence[str
     """Masks on the model's square; a structure that an image lacks is unknown. Shapes: -> [N, S, side, side] uint8."""
     masks = torch.full((len(images), len(structures), side, side), UNKNOWN, dtype=torch.uint8)
     for number, parts in enumerate(tqdm(images, desc="masks", unit="", disable=None)):
-        for place, structure in enumerate(structures):
-            if structure in parts:
-                part = parts[structure]
-                masks[number, place] = _mask(part, read_image(part["image"].iloc[0], for_size=None).shape, side)
+        held = [(place, parts[structure]) for place, structure in enumerate(structures) if structure in parts]
+        if held:
+            shape = read_image(held[0][1]["image"].iloc[0], for_size=None).shape
+        for place, part in held:
+            masks[number, place] = _mask(part, shape, side)
     return masks
 
 

@@ -10,12 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import LCMScheduler, SchedulerMixin
 from torch import Tensor
 
-from gen.errors import UserError
-from gen.objectives.flow import ConsistencyConfig, FlowObjective
-from gen.schedulers import SegmentScheduler
+from gen.objectives.flow import FlowObjective
 
 SIGMA_DATA = 0.5  # of the boundary scalings, as LCMScheduler has it
 
@@ -24,16 +21,6 @@ class ConsistencyObjective(FlowObjective):
     """The student's clean latent brings it to its segment's lower edge; the error is that latent's."""
 
     name = "consistency"
-
-    def __init__(
-        self,
-        config: ConsistencyConfig,
-        scheduler: SchedulerMixin,
-        teacher: Callable,
-        target: Callable,
-        guide: Callable | None = None,
-    ) -> None:
-        super().__init__(config, build_sampler(config, scheduler), teacher, target, guide)
 
     def _times(self, number: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         length = self.config.grid // self.config.segments
@@ -62,23 +49,3 @@ def boundary_scalings(t: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
     scaled = (t * scaling).view(-1, 1, 1, 1)
     total = scaled.square() + SIGMA_DATA**2
     return SIGMA_DATA**2 / total, scaled / total.sqrt()
-
-
-def build_sampler(config: ConsistencyConfig, scheduler: SchedulerMixin) -> SchedulerMixin:
-    """The scheduler that a student is sampled with: noise anew at each step, from segment to segment, or any jumps.
-
-    Errors: UserError for a grid that does not divide the time steps, and for noise prediction at zero terminal SNR.
-    """
-    if config.objective == "mean_velocity":
-        every = scheduler.config.num_train_timesteps
-        sampler = SegmentScheduler.from_config(scheduler.config, segments=every)
-    elif config.segments == 1:
-        sampler = LCMScheduler.from_config(scheduler.config, original_inference_steps=config.grid, clip_sample=False)
-    else:
-        sampler = SegmentScheduler.from_config(scheduler.config, segments=config.segments)
-    steps = sampler.config.num_train_timesteps
-    if steps % config.grid:
-        raise UserError(f"consistency.grid={config.grid}: must divide the teacher's {steps} time steps")
-    if sampler.config.prediction_type == "epsilon" and sampler.alphas_cumprod[-1] == 0:
-        raise UserError("teacher: noise prediction at zero terminal SNR says nothing of the image; distil another")
-    return sampler

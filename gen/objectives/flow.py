@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import LCMScheduler, SchedulerMixin
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from gen.errors import UserError
 from gen.objectives import schedule
+from gen.schedulers import SegmentScheduler
 from gen.schema import Strict
 
 
@@ -60,12 +62,13 @@ class FlowObjective:
     def __init__(
         self,
         config: ConsistencyConfig,
-        sampler: SchedulerMixin,
+        scheduler: SchedulerMixin,
         teacher: Callable,
         target: Callable,
         guide: Callable | None = None,
     ) -> None:
-        self.config, self.teacher, self.target, self.guide, self.sampler = config, teacher, target, guide, sampler
+        self.config, self.teacher, self.target, self.guide = config, teacher, target, guide
+        self.sampler = build_sampler(config, scheduler)
         self.hop = self.sampler.config.num_train_timesteps // config.grid
         self.bars = torch.cat([torch.ones(1), self.sampler.alphas_cumprod])  # by time + 1
 
@@ -141,6 +144,26 @@ class FlowObjective:
 
     def _amplitudes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return schedule.alpha_sigma(self.bars, t + 1)
+
+
+def build_sampler(config: ConsistencyConfig, scheduler: SchedulerMixin) -> SchedulerMixin:
+    """The scheduler that a student is sampled with: noise anew at each step, from segment to segment, or any jumps.
+
+    Errors: UserError for a grid that does not divide the time steps, and for noise prediction at zero terminal SNR.
+    """
+    if config.objective == "mean_velocity":
+        every = scheduler.config.num_train_timesteps
+        sampler = SegmentScheduler.from_config(scheduler.config, segments=every)
+    elif config.segments == 1:
+        sampler = LCMScheduler.from_config(scheduler.config, original_inference_steps=config.grid, clip_sample=False)
+    else:
+        sampler = SegmentScheduler.from_config(scheduler.config, segments=config.segments)
+    steps = sampler.config.num_train_timesteps
+    if steps % config.grid:
+        raise UserError(f"consistency.grid={config.grid}: must divide the teacher's {steps} time steps")
+    if sampler.config.prediction_type == "epsilon" and sampler.alphas_cumprod[-1] == 0:
+        raise UserError("teacher: noise prediction at zero terminal SNR says nothing of the image; distil another")
+    return sampler
 
 
 def guided(

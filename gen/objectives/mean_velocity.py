@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor
 
-from gen.objectives.consistency import build_sampler
-from gen.objectives.flow import ConsistencyConfig, FlowObjective
+from gen.objectives.flow import FlowObjective
 
 
 class MeanVelocityObjective(FlowObjective):
@@ -26,16 +24,6 @@ class MeanVelocityObjective(FlowObjective):
     """
 
     name = "mean_velocity"
-
-    def __init__(
-        self,
-        config: ConsistencyConfig,
-        scheduler: SchedulerMixin,
-        teacher: Callable,
-        target: Callable,
-        guide: Callable | None = None,
-    ) -> None:
-        super().__init__(config, build_sampler(config, scheduler), teacher, target, guide)
 
     def _times(self, number: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Any lower time of the grid, or the next time step alone, over which the mean velocity is the present one."""

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from gen.errors import UserError
 from gen.objectives import schedule
-from gen.objectives.consistency import ConsistencyObjective, boundary_scalings, build_sampler
-from gen.objectives.flow import ConsistencyConfig, guided, pseudo_huber
+from gen.objectives.consistency import ConsistencyObjective, boundary_scalings
+from gen.objectives.flow import ConsistencyConfig, build_sampler, guided, pseudo_huber
 from gen.sampler import denoise
 from gen.schema import DiffusionConfig
 

@@ -1,6 +1,9 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
+from gen.phantom.coarse import Raster
 from gen.phantom.display import Display, processed, shown
 from gen.phantom.geometry import Geometry
 from gen.phantom.physics import COEFFICIENTS, ENERGIES, Exposure, attenuation, detected, noisy, spectrum, transmission
@@ -109,3 +112,24 @@ def test_display_is_linear_before_its_curve_and_monotone_in_it():
 def test_open_air_scatters_nothing():
     exposure = Exposure(scatter=0.5, blur=0)
     assert np.allclose(detected(np.ones((64, 64), np.float32), exposure, 1.0), 1)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_a_straight_field_is_interpolated_exactly_within_the_shadow_of_its_box(size):
+    geometry = Geometry(0.0, 1830.0, 150.0, 400.0, size)
+    corners = np.array(list(product((-60.0, 90.0), (-40.0, 40.0), (-120.0, 30.0))))
+    raster = Raster.of(geometry, corners)
+    assert raster.stride == {128: 1, 256: 2, 512: 4}[size]
+    (coarse,) = raster.planes(0.0, 0.0, 8.0)
+    fine = geometry.slab(0.0).cut(raster.pixels)
+    field = 3 * coarse.x - 2 * coarse.z + 5
+    assert np.allclose(raster.sharpened(field), 3 * fine.x - 2 * fine.z + 5, atol=1e-3)
+    rows, columns = geometry.project(corners)
+    down, across = raster.pixels
+    assert (
+        down.start <= rows.min()
+        and rows.max() < down.stop
+        and across.start <= columns.min() < columns.max() < across.stop
+    )
+    placed = raster.placed(np.ones(fine.shape, np.float32))
+    assert placed.sum() == fine.shape[0] * fine.shape[1] < size * size
