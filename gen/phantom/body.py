@@ -76,14 +76,11 @@ class Body:
         kx, ky, kz = self.thorax.scale
         x = np.arange(-160 * kx, 160 * kx, GROUND[0], dtype=np.float32)
         z = np.arange(-170 * kz, 140 * kz, GROUND[2], dtype=np.float32)
-        found: dict[str, list[np.ndarray]] = {"lung_right": [], "lung_left": []}
-        for y in np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32):
-            plane = Slab(x[None], np.full_like(x, y)[None], z[:, None], float(y))
-            _, between = self.thorax.central(plane)
-            for name, lung in self.thorax.lungs(plane, between).items():
-                row, column = np.nonzero(lung < -2)
-                found[name].append(np.stack([x[column], np.full(len(row), y), z[row], -lung[row, column]], 1))
-        return {name: np.concatenate(points) for name, points in found.items()}
+        y = np.arange(-105 * ky, 115 * ky, GROUND[1], dtype=np.float32)
+        # all planes side by side, as columns of one
+        planes = Slab(np.tile(x, len(y))[None], np.repeat(y, len(x))[None], z[:, None], 0.0)
+        _, between = self.thorax.central(planes)
+        return {name: _inside(planes, lung) for name, lung in self.thorax.lungs(planes, between).items()}
 
     @cached_property
     def vessels(self) -> Tubes:
@@ -120,3 +117,11 @@ def body_of(patient: Patient) -> Body:
 def cloud(points: np.ndarray) -> Slab:
     """Points in the form that fields are asked with. Shapes: [N, 3 or more]."""
     return Slab(points[:, 0], points[:, 1], points[:, 2], 0.0)
+
+
+def _inside(plane: Slab, lung: np.ndarray) -> np.ndarray:
+    """Points of a plane at least 2 mm within a lung, and their depths. Shapes: lung [H, W] -> [M, 4]."""
+    row, column = np.nonzero(lung < -2)
+    order = np.argsort(plane.y[0, column], kind="stable")  # from the front to the back
+    row, column = row[order], column[order]
+    return np.stack([plane.x[0, column], plane.y[0, column], plane.z[row, 0], -lung[row, column]], 1)

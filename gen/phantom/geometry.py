@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 
 VIEW_ANGLES = {"PA": 0.0, "LATERAL": 90.0, "AP": 180.0, "AP SUPINE": 180.0}  # degrees
-LEVEL = 1e-6  # mm a pixel, below which a coordinate stays the same along a line
 SOURCE_DISTANCES = {"PA": 1830.0, "LATERAL": 1830.0, "AP": 1300.0, "AP SUPINE": 1050.0}  # mm
 
 
@@ -119,18 +118,19 @@ class Slab:
 
         Shapes: centres [N, 3], reaches [N] or [N, 3] -> 4 x [N]; empty ranges where a point is too far.
         """
-        counts = np.array([self.x.shape[1], self.y.shape[1], self.z.shape[0]])
-        lines = (self.x[0], self.y[0], self.z[:, 0])
-        first = np.array([line[0] for line in lines], float)
-        step = (np.array([line[-1] for line in lines], float) - first) / np.maximum(counts - 1, 1)
-        step[np.abs(step) < LEVEL] = LEVEL  # a coordinate that stays: all of the line is within reach, or nothing
-        middle = (centres - first) / step
-        half = (reaches if reaches.ndim > 1 else reaches[:, None]) / np.abs(step)
-        start = np.clip(np.ceil(middle - half), 0, counts).astype(int).T
-        end = np.clip(np.floor(middle + half) + 1, 0, counts).astype(int).T
-        return start[2], end[2], np.maximum(start[0], start[1]), np.minimum(end[0], end[1])
+        reach = reaches if reaches.ndim > 1 else np.repeat(reaches[:, None], 3, 1)
+        x, y, z = (
+            np.abs(line - centres[:, axis, None]) <= reach[:, axis, None]
+            for axis, line in enumerate((self.x[0], self.y[0], self.z[:, 0]))
+        )
+        return *_ends(z), *_ends(x & y)
 
     def cut(self, window: tuple[slice, slice]) -> Slab:
         """A part of the plane."""
         rows, columns = window
         return Slab(self.x[:, columns], self.y[:, columns], self.z[rows], self.depth)
+
+
+def _ends(within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last (excluded) of the places that are true, 0 and 0 where none is. Shapes: [N, W] -> 2 x [N]."""
+    return within.argmax(1), (within * np.arange(1, within.shape[1] + 1)).max(1)

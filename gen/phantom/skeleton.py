@@ -11,7 +11,7 @@ from gen.phantom.geometry import Geometry
 from gen.phantom.great_vessels import spine_depth
 from gen.phantom.solids import Solid
 from gen.phantom.thorax import SWAY, Thorax, bend
-from gen.phantom.tubes import ANYWHERE, Tubes, chain, joined, paths, smooth
+from gen.phantom.tubes import ANYWHERE, Tubes, chain, joined, nested_paths, smooth
 
 SPACING, FIRST = 24.5, 124.0  # mm between ribs at the spine; height of the first, reference
 DROPS = (32, 60, 84, 100, 110, 116, 118, 112, 100, 86, 58, 36)  # mm from the spine to the front end
@@ -87,8 +87,7 @@ def rib(thorax: Thorax, number: int, side: int) -> Tubes:
 
 def bone_paths(geometry: Geometry, bone: Bone) -> tuple[np.ndarray, np.ndarray]:
     """Mass of mineral (g/cm2) and path length (mm) of one bone. Shapes: -> 2 x [size, size]."""
-    whole = paths(geometry, bone.tubes)
-    inside = paths(geometry, bone.tubes.thinner(bone.wall))
+    whole, inside = nested_paths(geometry, [bone.tubes, bone.tubes.thinner(bone.wall)])
     inside = np.minimum(inside, whole)
     mass = ((whole - inside) * CORTEX + inside * bone.spongy) / 10
     for corners in bone.plates:

@@ -40,6 +40,9 @@ class Thorax:
     def __init__(self, patient: Patient) -> None:
         self.patient = patient
         self.scale = patient.scale
+        self.factors = tuple(
+            float(factor) for factor in patient.scale
+        )  # plain numbers leave float32 fields as they are
         self.heart = Cluster.of(heart_parts(patient))
         self.mediastinum = {name: Cluster.of(parts) for name, parts in mediastinum_parts(patient).items()}
         self.lift = {"right": patient.domes[0] * patient.grown, "left": patient.domes[1] * patient.grown}
@@ -65,7 +68,7 @@ class Thorax:
     @cached_property
     def lung_axis(self) -> float:
         """|x| of the lungs' vertical axes, mm."""
-        return LUNG_AXIS * HALF_WIDTH * self.scale[0]
+        return LUNG_AXIS * HALF_WIDTH * self.factors[0]
 
     def cage(self, slab: Slab, side: int, section: SimpleNamespace) -> np.ndarray:
         """Field of the pleural cavity of a side (1 left, -1 right), without diaphragm and mediastinum."""
@@ -78,7 +81,7 @@ class Thorax:
 
     def dome(self, slab: Slab, side: int) -> np.ndarray:
         """Height of a hemidiaphragm (1 left, -1 right) over x and y, mm."""
-        kx, ky, kz = self.scale
+        kx, ky, kz = self.factors
         lift, peak = (self.lift["left"], -106) if side > 0 else (self.lift["right"], -94)
         u, v = (side * slab.x / kx - 62), (slab.y / ky + 16)
         u = np.where(u < 0, u / 140, u / 88)  # it comes down to the side and the back, little to the front and middle
@@ -94,7 +97,7 @@ class Thorax:
 
     def body(self, slab: Slab, arms_up: bool = False) -> dict[str, np.ndarray]:
         """Fields of the trunk with neck and shoulders, of the same within the fat, and of the breasts before it."""
-        kx, ky, kz = self.scale
+        kx, ky, kz = self.factors
         level, fat = slab.z / kz, self.patient.fat
         table = ARMS_UP if arms_up else BODY_WIDTH
         width = _outline(table, level) * kx + self._shoulder(level)
@@ -109,7 +112,7 @@ class Thorax:
 
     def _breast(self, slab: Slab, y: np.ndarray, width: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Full below the nipple, running out towards the collar bone."""
-        kx, _, kz = self.scale
+        kx, _, kz = self.factors
         size = np.float32(self.patient.breast)
         wide = (46 + 0.42 * size) * kx
         across = (np.abs(slab.x) - (74 * kx + 0.12 * size)) / wide
@@ -137,7 +140,7 @@ class Thorax:
         return {"heart": heart, "aorta": fields["aorta"]}, between
 
     def _spine(self, slab: Slab) -> np.ndarray:
-        kx, ky, _ = self.scale
+        kx, ky, _ = self.factors
         depth = spine_depth(self.patient, slab.z).astype(np.float32)
         # muscles and rib heads beside it: the lungs' inner border slants away from it to the back
         wide = 17 * kx + np.float32(0.7 * kx / ky) * np.clip(slab.y - depth + 4 * ky, 0, 45 * ky)

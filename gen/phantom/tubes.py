@@ -66,29 +66,39 @@ def paths(geometry: Geometry, tubes: Tubes) -> np.ndarray:
     The chord of an elliptic cylinder at the distance s from its axis is c sqrt(1 - s^2 / h^2) with its longest chord c
     and the half-width h of its shadow; here averaged over the pixel, so that a wire keeps its mass.
     """
-    total = np.zeros(geometry.size**2)
-    if not len(tubes.start):
-        return total.reshape(geometry.size, geometry.size).astype(np.float32)
-    shadow = _shadows(geometry, _short(geometry, tubes))
-    needed = np.ceil(np.hypot(shadow["length"] + shadow["ends"], 2 * shadow["half"] + 1) + 2)
-    smallest = 0
-    for patch in PATCHES:
-        chosen = (needed > smallest) & ((needed <= patch) | (patch == PATCHES[-1]))
-        smallest = patch
-        if chosen.any():
-            _splat(total, geometry.size, {name: value[chosen] for name, value in shadow.items()}, patch)
-    return total.reshape(geometry.size, geometry.size).astype(np.float32)
+    return nested_paths(geometry, [tubes])[0]
 
 
-def _short(geometry: Geometry, tubes: Tubes) -> Tubes:
-    """Cut long segments, and leave out those beside the image."""
+def nested_paths(geometry: Geometry, nested: Sequence[Tubes]) -> np.ndarray:
+    """The same of tubes along one course, one within the other, the widest first. Shapes: -> [N, size, size]."""
+    totals = np.zeros((len(nested), geometry.size**2))
+    if len(nested[0].start):
+        cuts = _cuts(geometry, nested[0])
+        shadows = [_shadows(geometry, _short(tubes, *cuts)) for tubes in nested]
+        widest, smallest = shadows[0], 0
+        needed = np.ceil(np.hypot(widest["length"] + widest["ends"], 2 * widest["half"] + 1) + 2)
+        for patch in PATCHES:
+            chosen = (needed > smallest) & ((needed <= patch) | (patch == PATCHES[-1]))
+            smallest = patch
+            if chosen.any():
+                parts = [{name: value[chosen] for name, value in shadow.items()} for shadow in shadows]
+                _splat(totals, geometry.size, parts, patch)
+    return totals.reshape(-1, geometry.size, geometry.size).astype(np.float32)
+
+
+def _cuts(geometry: Geometry, tubes: Tubes) -> tuple[np.ndarray, np.ndarray]:
+    """How many pieces long segments are cut into (none beside the image), and the segment of each. Shapes: [N], [M]."""
     (row0, column0), (row1, column1) = geometry.project(tubes.start), geometry.project(tubes.end)
     margin = tubes.radii.max(1) * 2 / geometry.pixel + 2
     inside = np.ones(len(row0), bool)
     for a, b in ((row0, row1), (column0, column1)):
         inside &= (np.maximum(a, b) > -margin) & (np.minimum(a, b) < geometry.size + margin)
     pieces = np.ceil(np.hypot(row1 - row0, column1 - column0) / LONGEST).astype(int).clip(1) * inside
-    index = np.repeat(np.arange(len(pieces)), pieces)
+    return pieces, np.repeat(np.arange(len(pieces)), pieces)
+
+
+def _short(tubes: Tubes, pieces: np.ndarray, index: np.ndarray) -> Tubes:
+    """Segments cut into their pieces."""
     order = np.arange(len(index)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     step = (tubes.end - tubes.start)[index] / pieces[index, None]
     start = tubes.start[index] + step * order[:, None]
@@ -118,29 +128,36 @@ def _shadows(geometry: Geometry, tubes: Tubes) -> dict[str, np.ndarray]:
     return {"row": row0, "column": column0, "length": length, "half": half, "chord": chord, **along}
 
 
-def _splat(total: np.ndarray, size: int, shadow: dict[str, np.ndarray], patch: int) -> None:
-    """Add every segment's path lengths within a square patch about its middle."""
+def _splat(totals: np.ndarray, size: int, shadows: list[dict[str, np.ndarray]], patch: int) -> None:
+    """Add every segment's path lengths within a square patch about its middle, of each nested tube to its total."""
+    widest = shadows[0]
     top, left = (
-        np.floor(shadow[start] + shadow[way] * shadow["length"] / 2 - patch / 2 + 1).astype(int)
+        np.floor(widest[start] + widest[way] * widest["length"] / 2 - patch / 2 + 1).astype(int)
         for start, way in (("row", "down"), ("column", "across"))
     )
     rows, columns = top[:, None] + np.arange(patch), left[:, None] + np.arange(patch)
-    down = (rows - shadow["row"][:, None]).astype(np.float32)[:, :, None]
-    across = (columns - shadow["column"][:, None]).astype(np.float32)[:, None]
-    part = {name: value.astype(np.float32)[:, None, None] for name, value in shadow.items()}
-    reach, rim = part["ends"] / 2, 0.5 / part["half"]
+    down = (rows - widest["row"][:, None]).astype(np.float32)[:, :, None]
+    across = (columns - widest["column"][:, None]).astype(np.float32)[:, None]
+    part = {name: value.astype(np.float32)[:, None, None] for name, value in widest.items()}
     along = down * part["down"] + across * part["across"]
-    aside = across * (part["down"] / part["half"]) - down * (part["across"] / part["half"])
-    keep = (np.abs(along - part["length"] / 2) < part["length"] / 2 + reach) & (np.abs(aside) < 1 + rim)
+    aside = across * part["down"] - down * part["across"]
+    keep = np.abs(along - part["length"] / 2) < (part["length"] + part["ends"]) / 2
+    keep &= np.abs(aside) < part["half"] + np.float32(0.5)
     keep &= ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
     segment, row, column = np.nonzero(keep)
-    length, ends, half, chord = (
-        shadow[name].astype(np.float32)[segment] for name in ("length", "ends", "half", "chord")
-    )
-    along, aside, reach, rim = along[keep], aside[keep], ends / 2, 0.5 / half
-    cover = (np.minimum(along + reach, length) - np.maximum(along - reach, 0)) / ends
-    value = cover * chord * half * (_half_disc(aside + rim) - _half_disc(aside - rim))
-    total += np.bincount(rows[segment, row] * size + columns[segment, column], value, minlength=size * size)
+    place, along, aside = rows[segment, row] * size + columns[segment, column], along[keep], aside[keep]
+    for total, shadow in zip(totals, shadows, strict=True):
+        values = {name: shadow[name].astype(np.float32)[segment] for name in ("length", "ends", "half", "chord")}
+        total += np.bincount(place, _path(along, aside, **values), minlength=size * size)
+
+
+def _path(
+    along: np.ndarray, aside: np.ndarray, length: np.ndarray, ends: np.ndarray, half: np.ndarray, chord: np.ndarray
+) -> np.ndarray:
+    """Path length at pixels along and aside of a segment's start, averaged over each. Shapes: [P]; pixels -> mm."""
+    reach, rim, aside = ends / 2, 0.5 / half, aside / half
+    cover = np.maximum(np.minimum(along + reach, length) - np.maximum(along - reach, 0), 0) / ends
+    return cover * chord * half * (_half_disc(aside + rim) - _half_disc(aside - rim))
 
 
 def _half_disc(x: np.ndarray) -> np.ndarray:
