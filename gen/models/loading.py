@@ -181,7 +181,7 @@ def _load_unet(kind: type[Model], folder: Path, base: Path | None, dtype: torch.
         weights = restored(start, load_file(path))
         model.load_state_dict({name: weight.float() for name, weight in weights.items()})
     check_loaded(folder, model, {})
-    return model.to(dtype).eval()
+    return torch.nn.Module.to(model, dtype).eval()  # diffusers' own warns of float32 modules where there are none
 
 
 def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:
