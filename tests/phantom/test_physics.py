@@ -8,7 +8,7 @@ from gen.phantom.display import Display, processed, shown
 from gen.phantom.geometry import Geometry
 from gen.phantom.physics import COEFFICIENTS, ENERGIES, Exposure, attenuation, detected, noisy, spectrum, transmission
 from gen.phantom.solids import Cluster, Solid, chords, nearest
-from gen.phantom.tubes import chain, paths
+from gen.phantom.tubes import chain, nested_paths, paths
 
 FAR = Geometry(0.0, 1e7, 100.0, 100.0, 64)  # almost parallel
 CLOSE = Geometry(0.0, 1000.0, 200.0, 200.0, 64)
@@ -98,6 +98,27 @@ def test_a_tube_across_the_beam_is_as_thick_as_it_is():
     assert path[31:33, 20:40].mean() == pytest.approx(20, rel=0.01)
     flat = paths(FAR, chain(np.array([[-60.0, 0, 0], [60, 0, 0]]), np.array([[3.0, 9.0]]), np.array([[0, 1.0, 0]] * 2)))
     assert flat[31:33, 20:40].mean() == pytest.approx(6, rel=0.02)  # 3 mm to the front and the back
+
+
+@pytest.mark.parametrize("radius", [1.5, 9.0])
+def test_a_hollow_within_a_tube_has_the_path_that_it_has_alone(radius):
+    tube = chain(np.array([[-40.0, -5, -8], [0, 10, 0], [30, 0, 60]]), radius)
+    both = nested_paths(FAR, [tube, tube.thinner(1.0)])
+    np.testing.assert_allclose(both[0], paths(FAR, tube), atol=1e-4)
+    np.testing.assert_allclose(both[1], paths(FAR, tube.thinner(1.0)), atol=1e-4)
+    assert both[1].max() > 0
+
+
+def test_windows_hold_what_is_within_reach_on_every_axis_and_nothing_where_nothing_is():
+    plane = FAR.slab(0.0)
+    (top, bottom, left, right), reach = plane.windows(np.array([[10.0, 0.0, -20.0]]), np.array([15.0])), 15.0
+    rows, columns = (
+        np.flatnonzero(np.abs(plane.z[:, 0] + 20) <= reach),
+        np.flatnonzero(np.abs(plane.x[0] - 10) <= reach),
+    )
+    assert (top[0], bottom[0], left[0], right[0]) == (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+    top, bottom, left, right = plane.windows(np.array([[10.0, 90.0, -20.0]]), np.array([15.0]))
+    assert (bottom - top > 0).all() and (right - left == 0).all()
 
 
 def test_display_is_linear_before_its_curve_and_monotone_in_it():
