@@ -20,7 +20,7 @@ from gen.errors import UserError
 
 @dataclass(frozen=True)
 class Look:
-    """Side of the image in sides of the model, and how far it is moved, pixels."""
+    """Side of the image in sides of the model, no closer than its own pixels are, and how far it is moved, pixels."""
 
     scale: float
     right: int
@@ -49,7 +49,9 @@ def averaged(
     """
     if not 1 <= count <= len(LOOKS):
         raise UserError(f"looks={count}: between 1 and {len(LOOKS)}")
-    sides = [multiple * max(1, round(look.scale * resolution / multiple)) for look in LOOKS[:count]]
+    largest = max(resolution, max(image.shape))  # a look that is closer than the image's own pixels shows nothing new
+    scales = [min(look.scale, largest / resolution) for look in LOOKS[:count]]
+    sides = [multiple * max(1, round(scale * resolution / multiple)) for scale in scales]
     total = torch.zeros(max(sides), max(sides))
     for look, side in zip(LOOKS, sides, strict=False):
         pixels = torch.from_numpy(model_pixels(image, side))[None, None]

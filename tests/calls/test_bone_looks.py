@@ -45,15 +45,17 @@ def test_errors_of_the_grid_average_out(image):
     assert many < one / 2
 
 
-def test_sides_that_the_network_can_take_and_one_call_a_look(image):
-    seen = []
+@pytest.mark.parametrize(("side", "largest"), [(200, 256), (256, 256), (290, 288), (600, 384)])
+def test_sides_that_the_network_can_take_and_the_image_can_fill(side, largest):
+    """One call a look; none enlarges the image beyond its own pixels, but to the network's size."""
+    seen, image = [], np.zeros((side, side - 40), np.float32)
 
     def layers(pixels):
         seen.append(pixels.shape[-1])
         return pixels[:, 0]
 
     averaged(layers, image, 256, 32, 8)
-    assert len(seen) == 8 and all(side % 32 == 0 for side in seen) and min(seen) == 256 and max(seen) == 384
+    assert len(seen) == 8 and all(side % 32 == 0 for side in seen) and min(seen) == 256 and max(seen) == largest
 
 
 @pytest.mark.parametrize("count", [0, 9])
