@@ -24,7 +24,7 @@ SHARES = {
     "guide": 0.25,
     "text": 0.46,
 }  # of the budget; encoding comes on top
-FIRST = 0.43  # of the minutes for bones: the plain network, whose misses the rest is for
+FIRST = 0.8  # of the minutes for bones: the plain network, whose misses the rest is for
 UNBOUNDED = "train.steps=10000000"
 
 
