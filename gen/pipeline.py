@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from gen import seeds
-from gen.calls.bone import SoftImage, suppress_bones
+from gen.calls.bone import BoneCalls
 from gen.calls.checks import check_drawing, repeated, seeds_of
 from gen.calls.execution import ExecutionCalls
 from gen.calls.inpaint import draw_inside
@@ -24,7 +24,7 @@ from gen.calls.painting import Picture
 from gen.calls.results import decoded, record_of
 from gen.calls.temporal import TemporalCalls
 from gen.calls.view import Given, Source, draw_views
-from gen.data.images import as_brightness, model_pixels
+from gen.data.images import model_pixels
 from gen.errors import UserError
 from gen.models import loading
 from gen.models.codec import LatentCodec
@@ -49,7 +49,7 @@ class CXROutput(BaseOutput):
     records: list[SynthesisRecord]
 
 
-class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls):
+class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls, BoneCalls):
     """Every task of the suite as a diffusers pipeline; load it with `CXRPipeline.from_pretrained(folder_or_hub_id)`."""
 
     _callback_tensor_inputs: ClassVar = ["latents"]
@@ -222,18 +222,13 @@ class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls):
         pixels = np.stack([model_pixels(image, self.config.resolution) for image in images])[:, None]
         return self.vae.sample(self.vae.moments(torch.from_numpy(pixels).to(self._execution_device, self.vae.dtype)))
 
-    def suppress_bones(
-        self, image: Picture, steps: int | None = None, seed: int = 0, draws: int = 1, anyway: bool = False
-    ) -> SoftImage:
-        """The soft-tissue image of a frontal radiograph and what was removed; see gen.calls.bone."""
-        return suppress_bones(self, as_brightness(image), steps, seed, draws, anyway)
-
     def _denoise(
         self, batch: dict, image_seeds: list[int], steps: int, guidance: float, callback: Callable | None
     ) -> Tensor:
         device, dtype = self._execution_device, self.unet.dtype
         condition = self.task(batch)
-        z = seeds.image_noise(image_seeds, self.vae.latent_shape(self.config.resolution)).to(device, dtype)
+        shape = batch.get("latent_shape", self.vae.latent_shape(self.config.resolution))
+        z = seeds.image_noise(image_seeds, shape).to(device, dtype)
 
         def told(number: int, t: Tensor, z: Tensor) -> Tensor:
             return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)

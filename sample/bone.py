@@ -109,7 +109,7 @@ def suppress_all(
         for item in items:
             if item.path in rows:
                 continue
-            row = _one(model, item, out, anyway, pictures, settings["scale"], alone=len(items) == 1)
+            row = _one(model, item, out, anyway, pictures, settings, alone=len(items) == 1)
             rows[item.path] = row
             _append(out, row)
             bar.update(1)
@@ -125,14 +125,14 @@ def suppress_all(
 
 
 def _one(
-    model: BoneModel, item: Radiograph, out: Path, anyway: bool, pictures: bool, scale: int, alone: bool
+    model: BoneModel, item: Radiograph, out: Path, anyway: bool, pictures: bool, settings: dict, alone: bool
 ) -> dict[str, str]:
     from gen.data.depth import read_source
 
     began = time.perf_counter()
     try:
         source = read_source(item.path)
-        result = model.suppress(source.brightness, anyway, scale)
+        result = model.suppress(source.brightness, anyway, settings["scale"], settings["looks"])
     except UserError as error:
         reason = str(error).removeprefix(f"{item.path}: ")
         if alone:

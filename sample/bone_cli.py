@@ -30,6 +30,10 @@ def bone(
     seed: Annotated[int, typer.Option(help="of the noise")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="drawings of which the mean is taken")] = 1,
     scale: Annotated[int, typer.Option(min=1, max=8, help="looks so many times as closely, by tiles")] = 1,
+    looks: Annotated[
+        int, typer.Option(min=1, max=8, help="looks of which the mean is taken, one call each and step; 1 with --scale")
+    ] = 8,
+    dual: Annotated[bool, typer.Option(help="draw as GL-LCM does, 50 steps in two paths; to compare with")] = False,
     anyway: Annotated[bool, typer.Option(help="also of images that look inverted, lateral or like no chest")] = False,
     triptychs: Annotated[bool, typer.Option(help="before, after and removed side by side, as PNG")] = True,
     device: OnDevice = "auto",
@@ -48,9 +52,9 @@ def bone(
     items = listed(radiographs)
     how = {"dtype": dtype, "attention": attention, "compiled": compiled, "low_memory": low_memory}
     load = partial(load_pipeline, revision=revision, device=device, **how)
-    finder = load_bone_model(model, load, steps, seed, draws)
+    finder = load_bone_model(model, load, steps, seed, draws, dual)
     settings = {"model_hash": finder.record.model_hash, "steps": finder.record.steps, "seed": seed, "draws": draws}
-    settings["scale"] = scale
+    settings |= {"scale": scale, "looks": 1 if dual or scale > 1 else looks, "dual": dual}
     outcome = suppress_all(finder, items, out, settings, anyway, triptychs)
     typer.echo(f"{outcome.done - len(outcome.refused)} soft-tissue images are in {out}")
     for line in outcome.refused:
@@ -58,10 +62,12 @@ def bone(
 
 
 def load_bone_model(
-    model: str | None, load: Callable[[str], CXRPipeline], steps: int | None, seed: int, draws: int
+    model: str | None, load: Callable[[str], CXRPipeline], steps: int | None, seed: int, draws: int, dual: bool
 ) -> BoneModel:
     """A bone pipeline as `load` gets it ready, or the baseline network where the folder holds one."""
     from gen.calls.bone import diffusion_bones, regressed_bones
+    from gen.calls.bone_dual import dual_bones
+    from gen.judges.lungs import LungSegmenter
     from gen.models.bone import BoneRegressor
     from gen.models.loading import load_component, weights_hash
     from gen.pipeline import WEIGHTS
@@ -72,4 +78,6 @@ def load_bone_model(
     settings = folder / "config.json"
     if settings.is_file() and json.loads(settings.read_text()).get("_class_name") == BoneRegressor.__name__:
         return regressed_bones(load_component(BoneRegressor, folder).eval(), folder.name, weights_hash(folder))
+    if dual:
+        return dual_bones(load(str(folder)), LungSegmenter.load(), steps, seed)
     return diffusion_bones(load(str(folder)), steps, seed, draws)

@@ -8,16 +8,18 @@ at the model's size and enlarged; detail is the input's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gen import seeds
-from gen.calls.painting import Pipe
+from gen.calls.bone_looks import LOOKS, averaged
+from gen.calls.painting import Picture, Pipe
 from gen.calls.tiles import tiled
-from gen.data.images import model_pixels
+from gen.data.images import as_brightness, model_pixels
 from gen.data.resampling import resample
 from gen.errors import UserError
 from gen.judges.frontal import REMEDIES, frontal_problems
@@ -48,16 +50,21 @@ class SoftImage:
 
 @dataclass(frozen=True)
 class BoneModel:
-    """What finds bone layers at its resolution, and the record that its results carry."""
+    """What finds bone layers at its resolution, and the record that its results carry.
+
+    `multiple` is what the sides of its input must divide by.
+    """
 
     layers: Layers
     resolution: int
     record: SynthesisRecord
+    multiple: int = 1
 
-    def suppress(self, image: np.ndarray, anyway: bool = False, scale: int = 1) -> SoftImage:
+    def suppress(self, image: np.ndarray, anyway: bool = False, scale: int = 1, looks: int = 1) -> SoftImage:
         """Take the bones out of one frontal radiograph, brightness in 0..1 of any size.
 
-        `scale` > 1 looks at the image so many times as large as the model's, through overlapping tiles.
+        `looks` > 1 takes the mean of what so many looks find (gen.calls.bone_looks); `scale` > 1 looks at the image so
+        many times as large as the model's, through overlapping tiles, once each.
         Errors: UserError for an image too small to hold a chest and, unless `anyway`, for one that is inverted, lateral
         or no chest radiograph; with `anyway` that becomes a warning of the result.
         """
@@ -65,11 +72,13 @@ class BoneModel:
         pixels = torch.from_numpy(model_pixels(image, self.resolution))[None, None]
         warnings = check_frontal(pixels, anyway)
         if scale == 1:
-            bone = self.layers(pixels)
+            bone = averaged(self.layers, image, self.resolution, self.multiple, looks)
+            given = f"the mean of {looks} looks"
         else:
             larger = torch.from_numpy(model_pixels(image, scale * self.resolution))[None, None]
-            bone = tiled(self.layers, larger, self.resolution)
-        return SoftImage(*split(image, bone[0].numpy()), self.record, warnings)
+            bone = tiled(self.layers, larger, self.resolution)[0]
+            given = f"tiles of the image at {scale} times the model's size"
+        return SoftImage(*split(image, bone.numpy()), replace(self.record, given=given), warnings)
 
 
 def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, draws: int = 1) -> BoneModel:
@@ -86,7 +95,10 @@ def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, dra
         PROMPT, seed, steps, 1.0, type(pipeline.scheduler).__name__, pipeline.config.name, pipeline.model_hash,
         task="bone", notice=NOTICE,
     )  # fmt: skip
-    return BoneModel(lambda x: bone_layers(pipeline, x, steps, seed, draws), pipeline.config.resolution, record)
+    levels = len(getattr(pipeline.unet.config, "block_out_channels", "x"))  # a transformer has one
+    side = pipeline.config.resolution // pipeline.vae.latent_shape(pipeline.config.resolution)[1]
+    layers = partial(bone_layers, pipeline, steps=steps, seed=seed, draws=draws)
+    return BoneModel(layers, pipeline.config.resolution, record, side * 2 ** (levels - 1))
 
 
 def regressed_bones(network: BoneRegressor, name: str, model_hash: str) -> BoneModel:
@@ -97,7 +109,8 @@ def regressed_bones(network: BoneRegressor, name: str, model_hash: str) -> BoneM
         return network.bone(pixels.to(network.device, network.dtype)).float().cpu()[:, 0] / 2
 
     record = SynthesisRecord(PROMPT, 0, 1, 1.0, "", name, model_hash, task="bone", notice=NOTICE)
-    return BoneModel(layers, network.config.resolution, record)
+    multiple = network.config.patch * 2 ** (len(network.config.widths) - 1)
+    return BoneModel(layers, network.config.resolution, record, multiple)
 
 
 def check_size(image: np.ndarray) -> None:
@@ -131,9 +144,10 @@ def bone_layers(pipeline: Pipe, pixels: Tensor, steps: int, seed: int, draws: in
 
 
 def latents_batch(images: Tensor) -> dict:
-    """The batch that the bone task reads, from radiographs' latents. Shapes: [B, C, h, w]."""
+    """The batch that the bone task reads, from radiographs' latents, drawn in their shape. Shapes: [B, C, h, w]."""
     mask = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
-    return {"prompt": [PROMPT] * len(images), "link_image": images[:, None], "link_image_mask": mask}
+    batch = {"prompt": [PROMPT] * len(images), "link_image": images[:, None], "link_image_mask": mask}
+    return batch | {"latent_shape": tuple(images.shape[1:])}
 
 
 def difference(codec: LatentCodec, images: Tensor, softs: Tensor) -> Tensor:
@@ -177,8 +191,20 @@ def shrunk(bone: np.ndarray) -> np.ndarray:
     return np.sign(bone) * np.maximum(np.abs(bone) - LEAST, 0)
 
 
-def suppress_bones(
-    pipeline: Pipe, image: np.ndarray, steps: int | None, seed: int, draws: int, anyway: bool
-) -> SoftImage:
-    """`pipe.suppress_bones`; see BoneModel.suppress."""
-    return diffusion_bones(pipeline, steps, seed, draws).suppress(image, anyway)
+class BoneCalls:
+    """The call of a bone model, as a method of the pipeline."""
+
+    def suppress_bones(
+        self: Pipe,
+        image: Picture,
+        steps: int | None = None,
+        seed: int = 0,
+        draws: int = 1,
+        anyway: bool = False,
+        looks: int = len(LOOKS),
+    ) -> SoftImage:
+        """The soft-tissue image of a frontal radiograph and what was removed; see BoneModel.suppress.
+
+        A look takes `steps` network calls for each of its `draws`.
+        """
+        return diffusion_bones(self, steps, seed, draws).suppress(as_brightness(image), anyway, looks=looks)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from gen import seeds
-from gen.calls.bone import latents_batch
+from gen.calls.bone import BoneModel, diffusion_bones, latents_batch
 from gen.calls.bone_paths import PathSettings, sample_paths
 from gen.calls.fusion import mean_matched, poisson_blend, without_crumbs
 from gen.calls.painting import Pipe
@@ -15,6 +18,28 @@ from gen.models.condition import Condition
 from gen.models.denoiser import Denoiser
 
 LUNGS = 0.2  # probability from which GL-LCM's mask counts a pixel
+
+
+class Segments(Protocol):
+    """What finds lungs and heart: gen.judges.lungs.LungSegmenter."""
+
+    def masks(self, images: Tensor) -> Tensor: ...
+
+
+def dual_bones(pipeline: Pipe, segmenter: Segments, steps: int | None = None, seed: int = 0) -> BoneModel:
+    """A trained pipeline drawn from as GL-LCM does, as bone model: two network calls a step, each path alone.
+
+    The layer is what the radiograph has above the soft-tissue image, with the codec's own errors, as theirs.
+    """
+    settings = PathSettings() if steps is None else PathSettings(steps=steps)
+
+    def layers(pixels: Tensor) -> Tensor:
+        lungs = segmenter.masks(pixels)[:, :1]
+        softs = dual_softs(pipeline, pixels, lungs, settings, seed, batched=False)
+        return pixels[:, 0].cpu() / 2 + 0.5 - softs
+
+    single = diffusion_bones(pipeline, settings.steps, seed)
+    return replace(single, layers=layers, record=replace(single.record, scheduler="GL-LCM, two paths"))
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """Pairs of radiograph and soft-tissue image as other hospitals might show them: the bridge from phantoms to patients.
 
-Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is the bone alone.
+Every change acts on both images alike, so that a pair stays a pair: what differs afterwards is the bone alone. But one:
+a workstation shows either image at the brightness that it finds right, so that a patient's soft-tissue image keeps most
+of the radiograph's local level, where a phantom's is darker by the mean of the bone.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from torch.nn import functional as F
 
 from gen import seeds
 from gen.data.images import read_image, shrink
+from gen.data.pair_nodules import with_nodules
 from gen.files import replacing
 
 LEVELS = np.linspace(0, 1, 65)  # quantiles by which grey levels are matched
 BONE_GAIN = (0.8, 2.0)  # of the bone in the lungs: phantoms show it fainter than patients
 BRIGHTEST_BONE = (0.12, 0.3)  # grey levels that bone can add: phantoms show ribs seen edge-on brighter than patients
-TURN, SHIFT, ZOOM = (
-    5.0,
-    0.05,
-    (0.95, 1.35),
-)  # degrees, shares of the side, scale
+TURN, SHIFT, ZOOM = 5.0, 0.05, (0.8, 1.8)  # degrees, shares of the side, scale
+LEVEL = (0.5, 1.0)  # share of the local level that the soft-tissue image keeps
+LEVEL_WIDTH = 1 / 20  # of the side, standard deviation of what counts as level: the distance of two ribs
+STILL = 0.5  # share of the plain pairs that stay in their place
 COARSE = (-0.1, 0.35)  # share of the coarse contrast that is taken out, as latitude processing does
 DETAIL = (-0.4, 0.9)  # gain of the finest detail
 GAMMA = 0.35  # largest logarithm of the exponent
@@ -42,6 +44,7 @@ class Ranges:
 
     gain: float
     ceiling: float
+    level: float
     coarse: float
     detail: float
     gamma: float
@@ -52,17 +55,23 @@ class Ranges:
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Ranges:
         """Uniform draws; the gain's logarithm is uniform."""
-        turn, right, down = rng.uniform(-1, 1, 3)
         return cls(
             gain=float(np.exp(rng.uniform(*np.log(BONE_GAIN)))),
             ceiling=float(rng.uniform(*BRIGHTEST_BONE)),
+            level=float(rng.uniform(*LEVEL)),
             coarse=float(rng.uniform(*COARSE)),
             detail=float(rng.uniform(*DETAIL)),
             gamma=float(np.exp(rng.uniform(-GAMMA, GAMMA))),
             matched=float(rng.uniform(*LIKENESS)) if rng.random() < MATCHED else 0.0,
             noise=float(rng.uniform(0, NOISE)),
-            place=(TURN * turn, SHIFT * right, SHIFT * down, float(rng.uniform(*ZOOM))),
+            place=drawn_place(rng),
         )
+
+
+def drawn_place(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Turn, shifts to the right and down, and zoom; the zoom's logarithm is uniform."""
+    turn, right, down = rng.uniform(-1, 1, 3)
+    return TURN * turn, SHIFT * right, SHIFT * down, float(np.exp(rng.uniform(*np.log(ZOOM))))
 
 
 def varied(
@@ -74,13 +83,24 @@ def varied(
     """
     ranges = Ranges.drawn(rng)
     bone = with_contrast(image - soft, ranges.gain, ranges.ceiling)
-    pair = moved(np.stack([soft + bone, soft]), *ranges.place)
+    soft = with_nodules(soft, rng)
+    level = ranges.level * gaussian_filter(bone, LEVEL_WIDTH * len(bone))
+    pair = moved(np.stack([soft + bone, soft + level]), *ranges.place)
     pair = np.stack([processed(one, ranges.coarse, ranges.detail) for one in pair])
     pair = stretched(pair) ** ranges.gamma
     if ranges.matched and greys is not None:
         pair = matched(pair, greys[rng.integers(len(greys))], ranges.matched)
     noise = gaussian_filter(rng.normal(size=image.shape), 0.6)
     pair = pair + ranges.noise * noise / noise.std()
+    return np.clip(pair[0], 0, 1).astype(np.float32), np.clip(pair[1], 0, 1).astype(np.float32)
+
+
+def replaced(image: np.ndarray, soft: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One pair in its own look: with nodules, and elsewhere in the frame or where it is. Shapes as in `varied`."""
+    with_more = with_nodules(soft, rng)
+    pair = np.stack([with_more + (image - soft), with_more])
+    if rng.random() >= STILL:
+        pair = moved(pair, *drawn_place(rng))
     return np.clip(pair[0], 0, 1).astype(np.float32), np.clip(pair[1], 0, 1).astype(np.float32)
 
 
@@ -128,15 +148,21 @@ def grey_levels(paths: list[str], side: int = 128) -> np.ndarray:
     return np.stack([np.quantile(image, LEVELS) for image in images]).astype(np.float32)
 
 
-def write_varied(rows: pd.DataFrame, out: Path, greys: np.ndarray | None, times: int, seed: int) -> Iterator[dict]:
-    """Write `times` looks of every row's pair into a folder, where they are not there yet; yields their rows."""
+def write_varied(
+    rows: pd.DataFrame, out: Path, greys: np.ndarray | None, times: int, seed: int, plain: bool = True
+) -> Iterator[dict]:
+    """Write `times` looks of every row's pair into a folder, where they are not there yet; yields their rows.
+
+    `plain` adds a pair in its own look (`replaced`).
+    """
     for record in rows.to_dict("records"):
         name = Path(record["image"]).stem
-        for number in range(times):
+        for number in (*range(times), *(("plain",) if plain else ())):
             places = [out / part / f"{name}_{number}.png" for part in ("images", "soft")]
             if not all(place.is_file() for place in places):
                 rng = np.random.default_rng(seeds.mix(seed, name, number))
-                pair = varied(*(read_image(record[column]) for column in ("image", "soft")), rng, greys)
+                both = [read_image(record[column]) for column in ("image", "soft")]
+                pair = replaced(*both, rng) if number == "plain" else varied(*both, rng, greys)
                 for picture, place in zip(pair, places, strict=True):
                     _save(picture, place)
             yield {**record, "image": str(places[0].absolute()), "soft": str(places[1].absolute())}

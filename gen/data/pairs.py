@@ -23,7 +23,7 @@ def paired_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["soft"].fillna("") != "") & frontal]
 
 
-def vary_index(index: Path, out: Path, like: Path | None, times: int, seed: int) -> pd.DataFrame:
+def vary_index(index: Path, out: Path, like: Path | None, times: int, seed: int, plain: bool = True) -> pd.DataFrame:
     """Write the training pairs of an index in other looks (gen.data.pair_looks); returns the new index.
 
     Errors: UserError for an index without pairs, or without real radiographs to be alike.
@@ -32,8 +32,8 @@ def vary_index(index: Path, out: Path, like: Path | None, times: int, seed: int)
     training = rows[rows["split"] == "train"]
     if training.empty:
         raise UserError(f"{index}: no row of split 'train' has an image in column 'soft'; give an index of pairs")
-    made = write_varied(training, out, None if like is None else _greys(like, seed), times, seed)
-    new = list(tqdm(made, total=len(training) * times, desc="pairs", unit="", disable=None))
+    made = write_varied(training, out, None if like is None else _greys(like, seed), times, seed, plain)
+    new = list(tqdm(made, total=len(training) * (times + plain), desc="pairs", unit="", disable=None))
     return pd.concat([pd.DataFrame(new), rows[rows["split"] != "train"]], ignore_index=True)
 
 

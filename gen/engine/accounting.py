@@ -21,7 +21,7 @@ from gen.models.codec import LatentCodec
 from gen.models.condition import Condition
 from gen.models.denoiser import Denoiser, build_denoiser
 from gen.models.folders import read_settings
-from gen.models.pixels import PIXELS, pixel_codec
+from gen.models.pixels import named_pixel_codec
 from gen.models.text import ENCODERS, build_text_encoder, train_tokenizer, with_lora
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import WEIGHTS
@@ -185,7 +185,7 @@ def _training(parts: Parts) -> dict[str, Any]:
 
 
 def _parts(job: LatentJob, text: PreTrainedModel, notes: list[str]) -> Parts:
-    codec = pixel_codec() if str(job.codec) == PIXELS else _trained_codec(job.codec, notes)
+    codec = named_pixel_codec(str(job.codec)) or _trained_codec(job.codec, notes)
     (channels, side, _), width = codec.latent_shape(job.data.resolution), text.config.hidden_size
     return Parts(job, codec, _on_cpu(text), build_denoiser(job.denoiser, channels, side, width).train())
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gen.models.segmenter import ChestSegmenter
 
-
-class BoneConditioner(ModelMixin, ConfigMixin):
-    """One learned token that stands for the task, and the unit of what is drawn.
-
-    `residual` None draws the soft-tissue image's latents; a number draws their difference from the radiograph's,
-    divided by it, so that nothing drawn is nothing changed.
-    """
-
-    @register_to_config
-    def __init__(self, width: int = 32, residual: float | None = None) -> None:
-        super().__init__()
-        self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-
-    def drawn(self, soft: Tensor, image: Tensor) -> Tensor:
-        """What the denoiser draws, from latents of the pair. Shapes: [B, C, h, w] twice -> the same."""
-        return soft if self.config.residual is None else (soft - image) / self.config.residual
-
-    def finished(self, z: Tensor, image: Tensor) -> Tensor:
-        """The soft-tissue image's latents from what was drawn: the inverse of `drawn`. Shapes: [B, C, h, w]."""
-        return z if self.config.residual is None else image + self.config.residual * z
+TYPICAL = 0.1  # of a bone layer, in -1..1: what it is divided by where a network reads it
 
 
 class BoneRegressor(ChestSegmenter):
@@ -49,3 +33,51 @@ class BoneRegressor(ChestSegmenter):
     def bone(self, image: Tensor) -> Tensor:
         """The bone layer at the network's own size. Shapes: [B, 1, R, R] in [-1, 1] -> the same, in its units."""
         return self(image)
+
+
+class BoneConditioner(ModelMixin, ConfigMixin):
+    """One learned token that stands for the task, the unit of what is drawn, and what it is a difference from.
+
+    `residual` None draws the soft-tissue image's latents; a number draws their difference from the radiograph's,
+    divided by it, so that nothing drawn is nothing changed. `first` are the settings of a `BoneRegressor`, frozen,
+    whose answer stands in for the radiograph: predict, then refine what is left (Whang et al., arXiv 2112.02475). It
+    reads pixels, so its latents must be blocks of them (gen.models.pixels).
+    """
+
+    @register_to_config
+    def __init__(self, width: int = 32, residual: float | None = None, first: dict | None = None) -> None:
+        super().__init__()
+        self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.regressor = None if first is None else BoneRegressor(**first)
+
+    @classmethod
+    def refining(cls, width: int, residual: float, first: BoneRegressor) -> BoneConditioner:
+        """A conditioner around a trained regressor."""
+        names = ("structures", "widths", "resolution", "patch")
+        conditioner = cls(width, residual, {name: first.config[name] for name in names})
+        conditioner.regressor.load_state_dict(first.state_dict())
+        return conditioner
+
+    def train(self, mode: bool = True) -> BoneConditioner:
+        """All but the regressor, which stays as it is."""
+        super().train(mode)
+        if self.regressor is not None:
+            self.regressor.requires_grad_(False).eval()
+        return self
+
+    @torch.no_grad()
+    def layer(self, image: Tensor) -> Tensor:
+        """The first answer's bone layer. Shapes: [B, p^2, h, w] -> the same."""
+        fold = math.isqrt(image.shape[1])
+        return F.pixel_unshuffle(self.regressor.bone(F.pixel_shuffle(image, fold)), fold).to(image.dtype)
+
+    def drawn(self, soft: Tensor, start: Tensor) -> Tensor:
+        """What the denoiser draws, from the soft-tissue latents and what they differ from.
+
+        Shapes: [B, C, h, w] twice -> the same.
+        """
+        return soft if self.config.residual is None else (soft - start) / self.config.residual
+
+    def finished(self, z: Tensor, start: Tensor) -> Tensor:
+        """The soft-tissue image's latents from what was drawn: the inverse of `drawn`. Shapes: [B, C, h, w]."""
+        return z if self.config.residual is None else start + self.config.residual * z

@@ -101,6 +101,11 @@ class LatentCodec(ModelMixin, ConfigMixin):
         side = resolution // self.downsample_factor * self.config.unfold
         return self.config.latent_channels // self.config.unfold**2, side, side
 
+    @property
+    def lossless(self) -> bool:
+        """Whether the latents are as many numbers as the pixels and a linear code of them: `gen.models.pixels`."""
+        return self.config.linear_skip and self.config.latent_channels == self.downsample_factor**2
+
     # ---- the four verbs -------------------------------------------------------------------------------------
 
     def moments(self, image: Tensor) -> Tensor:

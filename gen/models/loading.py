@@ -27,7 +27,7 @@ from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, restored
 from gen.models.events import EventsEncoder
 from gen.models.folders import check_loaded, component_settings, read_settings, refuse_pickles, said_plainly
-from gen.models.pixels import PIXELS, pixel_codec
+from gen.models.pixels import named_pixel_codec
 from gen.models.text import ENCODERS, load_text_encoder
 from gen.models.views import ViewEncoder
 from gen.schedulers import OURS, SCHEDULERS
@@ -97,8 +97,8 @@ def load_component(kind: type[Model], folder: Path, dtype: torch.dtype = torch.f
 
 def load_codec(folder: str | Path, dtype: torch.dtype = torch.float32) -> LatentCodec:
     """A codec from a folder of train/vae.py, a pipeline's `vae/`, a diffusers AutoencoderKL, or by the word pixels."""
-    if str(folder) == PIXELS:
-        return pixel_codec().to(dtype)
+    if (pixels := named_pixel_codec(str(folder))) is not None:
+        return pixels.to(dtype)
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no codec here (config.json is missing); train one with train/vae.py")

@@ -29,7 +29,7 @@ class DiffusionObjective:
         self, denoiser: Callable, z0: Tensor, condition: Conditioned, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Loss of a batch. Shapes: z0 [B, C, h, w], whitened -> scalars by name."""
-        t = torch.randint(self.config.steps, (len(z0),), generator=generator).to(z0.device)
+        t = self._times(len(z0), generator).to(z0.device)
         noise = self._noise(z0, generator)
         alpha, sigma = schedule.alpha_sigma(self.scheduler.alphas_cumprod, t)
         if self.config.scaled_condition:
@@ -40,6 +40,14 @@ class DiffusionObjective:
         if self.config.min_snr_gamma is not None:
             error = error * schedule.min_snr_weight(self.config.prediction, alpha, sigma, self.config.min_snr_gamma)
         return {"diffusion": error.mean()}
+
+    def _times(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Uniform, but for the share of the last time step. Shapes: -> [count]."""
+        t = torch.randint(self.config.steps, (count,), generator=generator)
+        if not self.config.last:
+            return t
+        last = torch.rand(count, generator=generator) < self.config.last
+        return torch.where(last, self.config.steps - 1, t)
 
     def _noise(self, z0: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(z0.shape, generator=generator).to(z0)

@@ -94,6 +94,7 @@ def vary_pairs(
     like: Annotated[Path | None, typer.Option(help="real radiographs' index, to take grey levels from")] = None,
     times: Annotated[int, typer.Option(help="looks of every pair")] = 2,
     seed: Annotated[int, typer.Option(help="of the looks")] = 0,
+    plain: Annotated[bool, typer.Option(help="also every pair in its own look, moved or not, with nodules")] = True,
 ) -> None:
     """Show training pairs in other looks (contrast, sharpness, noise, grey levels, bone): from phantoms to patients.
 
@@ -104,7 +105,7 @@ def vary_pairs(
 
     if times < 1:
         raise UserError(f"--times {times}: at least one")
-    table = vary_index(index, out, like, times, seed)
+    table = vary_index(index, out, like, times, seed, plain)
     write_index(table, out / "index.parquet")
     typer.echo(f"{len(table)} pairs; wrote {out / 'index.parquet'}")
 

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gen.schema.base import Strict
 from gen.schema.codec import CodecConfig, CodecLossConfig
-from gen.schema.tasks import FollowConfig, TaskConfig, TemporalTaskConfig
+from gen.schema.tasks import BoneTaskConfig, FollowConfig, TaskConfig, TemporalTaskConfig
 
 
 class DataConfig(Strict):
@@ -83,6 +83,9 @@ class DiffusionConfig(Strict):
     zero_terminal_snr: bool = Field(False, description="rescale the schedule to zero signal at T (arXiv 2305.08891)")
     min_snr_gamma: float | None = Field(None, description="min-SNR loss weighting (arXiv 2303.09556); None is uniform")
     offset_noise: float = Field(0.0, description="standard deviation of a per-channel constant added to the noise")
+    last: float = Field(
+        0.0, ge=0, le=1, description="share of samples at the last time step, for models that are called once"
+    )
     scaled_condition: bool = Field(
         False, description="scale concatenated images by sqrt(alpha_bar) in training, as BS-LDM and GL-LCM do"
     )
@@ -149,7 +152,7 @@ class LatentJob(Strict):
 
     run: Path = Field(description="folder of states, export and metrics")
     data: DataConfig
-    codec: Path = Field(description="folder of a trained codec; pixels does without one")
+    codec: Path = Field(description="folder of a trained codec; pixels does without one, pixels-8 folds 8 x 8 blocks")
     text: TextConfig
     denoiser: DenoiserConfig
     task: TaskConfig
@@ -163,6 +166,12 @@ class LatentJob(Strict):
     def _changes_of_something(self) -> LatentJob:
         if self.low_rank and self.initialise_from is None:
             raise ValueError("low_rank: changes need weights to start from; give initialise_from or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _folded(self) -> LatentJob:
+        if isinstance(self.task, BoneTaskConfig) and self.task.first and not str(self.codec).startswith("pixels-"):
+            raise ValueError("task.first reads pixels: it needs a codec that folds them, such as codec: pixels-8")
         return self
 
     @model_validator(mode="after")

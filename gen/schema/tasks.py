@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gen.schema.base import Strict
 
@@ -81,6 +81,15 @@ class BoneTaskConfig(AnyTaskConfig):
         gt=0,
         description="draw soft tissue less radiograph, in this unit of latents; None draws the image",
     )
+    first: Path | None = Field(
+        None, description="run of train/bone_regression.py whose answer stands in for the radiograph in `residual`"
+    )
+
+    @model_validator(mode="after")
+    def _of_a_difference(self) -> BoneTaskConfig:
+        if self.first is not None and self.residual is None:
+            raise ValueError("task.first: what is left of a first answer needs task.residual, its unit")
+        return self
 
 
 AnyOne = TextTaskConfig | ViewTaskConfig | TemporalTaskConfig | BoneTaskConfig | InpaintTaskConfig

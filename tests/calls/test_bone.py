@@ -7,11 +7,12 @@ from PIL import Image
 
 from gen.calls import bone
 from gen.calls.bone import BoneModel, diffusion_bones, enlarged, shrunk, split, unpadded
-from gen.calls.bone_dual import dual_softs
+from gen.calls.bone_dual import dual_bones, dual_softs
 from gen.calls.bone_paths import PathSettings
 from gen.data.images import pad_to_square, prepare_array, resize
 from gen.data.inspection import mean_chest
 from gen.errors import UserError
+from gen.judges.lungs import LungSegmenter
 from gen.pipeline import CXRPipeline
 
 
@@ -91,6 +92,26 @@ def test_refusals(pipeline, chest, tiny_pipeline):
     assert "dark bone" in pipeline.suppress_bones(1 - chest, steps=1, anyway=True).warnings[0]
     with pytest.raises(UserError, match="task 'text'"):
         tiny_pipeline.suppress_bones(chest)
+
+
+def test_the_mean_of_looks_says_so_and_differs_from_one(pipeline, chest):
+    one, many = (pipeline.suppress_bones(chest, 1, looks=looks, anyway=True) for looks in (1, 8))
+    assert one.record.given == "the mean of 1 looks" and many.record.given == "the mean of 8 looks"
+    assert 0.001 < np.abs(one.removed - many.removed).mean() < np.abs(one.removed).mean()
+    with pytest.raises(UserError, match="looks=9"):
+        pipeline.suppress_bones(chest, 1, looks=9, anyway=True)
+
+
+def test_gl_lcm_as_a_bone_model(pipeline, chest):
+    """At the model's size the output is what both paths give, blended."""
+    segmenter = LungSegmenter.load()
+    model = dual_bones(pipeline, segmenter, steps=2, seed=3)
+    square = np.clip(resize(pad_to_square(chest), 128), 0, 1)
+    pixels = torch.from_numpy(resize(pad_to_square(square), 32)).clamp(0, 1)[None, None] * 2 - 1
+    softs = dual_softs(pipeline, pixels, segmenter.masks(pixels)[:, :1], PathSettings(steps=2), 3, batched=False)
+    torch.testing.assert_close(model.layers(pixels), pixels[:, 0] / 2 + 0.5 - softs)
+    record = model.suppress(square, anyway=True).record
+    assert record.steps == 2 and record.seed == 3 and "two paths" in record.scheduler
 
 
 def test_two_paths_in_one_batch_equal_one_after_the_other(pipeline, chest):

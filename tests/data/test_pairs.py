@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gen.data import pair_looks
 from gen.data.index import read_index
-from gen.data.pair_looks import LEVELS, grey_levels, matched, moved, processed, varied, with_contrast
+from gen.data.pair_looks import LEVELS, grey_levels, matched, moved, processed, replaced, varied, with_contrast
 from gen.data.pairs import vary_index
 from gen.errors import UserError
 
@@ -35,6 +36,33 @@ def test_bone_stays_bone_and_brightens():
     assert image.shape == (SIDE, SIDE) and 0 <= soft.min() and image.max() <= 1
     bone = (image - soft).mean(1)
     assert 14 <= bone.argmax() <= 30 and bone.max() > 0.03
+
+
+def test_most_of_the_local_level_stays(monkeypatch):
+    """Between the bones nothing is taken in the phantom; at another workstation the gaps grow brighter instead."""
+    image, soft = pair()
+    image[::8] = soft[::8] + 0.1
+
+    def mean_bone(level):
+        monkeypatch.setattr(pair_looks, "LEVEL", (level, level))
+        first, second = varied(image, soft, np.random.default_rng(2))
+        return (first - second)[20:44, 20:44].mean()
+
+    none, half, whole = (mean_bone(level) for level in (0.0, 0.5, 1.0))
+    assert none > 0.005 and half == pytest.approx(none / 2, rel=0.25) and abs(whole) < none / 4
+
+
+def test_a_pair_in_its_own_look_keeps_its_bone(monkeypatch):
+    image, soft = pair()
+    monkeypatch.setattr(pair_looks, "STILL", 1.1)
+    for seed in range(8):
+        first, second = replaced(image, soft, np.random.default_rng(seed))
+        clear = (first < 1) & (second < 1)
+        np.testing.assert_allclose((first - second)[clear], (image - soft)[clear], atol=1e-6)
+    nodules = [replaced(image, soft, np.random.default_rng(seed))[1] - soft for seed in range(8)]
+    assert 0 < sum(part.max() > 0.02 for part in nodules) < 8
+    monkeypatch.setattr(pair_looks, "STILL", -0.1)
+    assert not np.allclose(replaced(image, soft, np.random.default_rng(0))[1], soft, atol=0.02)
 
 
 def test_contrast_raises_faint_bone_and_holds_bright_bone():
@@ -80,8 +108,9 @@ def index(tmp_path):
 
 def test_training_pairs_alone_and_the_same_again(index, tmp_path):
     table = vary_index(index, tmp_path / "looks", None, 2, 7)
-    assert table["split"].tolist() == ["train"] * 4 + ["val"]
-    assert table["image"].nunique() == 5 and table["image"].iloc[-1].endswith("x2.png")
+    assert table["split"].tolist() == ["train"] * 6 + ["val"]
+    assert table["image"].nunique() == 7 and table["image"].iloc[-1].endswith("x2.png")
+    assert len(vary_index(index, tmp_path / "looks", None, 2, 7, plain=False)) == 5
     first = (tmp_path / "looks" / "images" / "x0_1.png").read_bytes()
     for file in (tmp_path / "looks").rglob("*.png"):
         file.unlink()

@@ -115,3 +115,21 @@ def test_loss_is_computed_in_full_precision():
     loss, z0 = objective("v_prediction"), latents().bfloat16()
     value = loss(lambda z, t, condition: z * 0, z0, None, torch.Generator().manual_seed(6))["diffusion"]
     assert value.dtype == torch.float32
+
+
+def test_a_share_of_the_samples_is_at_the_last_step():
+    z0 = latents(4000)
+    for share in (0.0, 0.7, 1.0):
+        loss, denoiser = objective("sample", zero_terminal_snr=True, last=share), Linear(0.0)
+        loss(denoiser, z0, None, torch.Generator().manual_seed(1))
+        last = (denoiser.seen[1] == 999).float().mean().item()
+        assert last == pytest.approx(share, abs=0.03)
+    assert torch.equal(denoiser.seen[0], loss_noise(z0)), "all noise, no signal"
+
+
+def loss_noise(z0):
+    """What `objective(last=1)` draws after its times, from the same generator."""
+    stream = torch.Generator().manual_seed(1)
+    torch.randint(1000, (len(z0),), generator=stream)
+    torch.rand(len(z0), generator=stream)
+    return torch.randn(z0.shape, generator=stream)

@@ -82,6 +82,18 @@ def test_it_goes_on_and_refuses_another_run(suppress, tmp_path, tiny_bone_dir, c
     assert (out / "a.png").stat().st_mtime_ns == before and (out / "b.png").is_file()
     code, _, err = suppress(source, "--out", out, "--seed", 5)
     assert code == 2 and "holds images of seed 0, not 5" in err
+    code, _, err = suppress(source, "--out", out, "--looks", 2)
+    assert code == 2 and "holds images of looks 8, not 2" in err
+
+
+def test_drawn_as_gl_lcm_does(suppress, tmp_path):
+    Image.fromarray(chest()).save(tmp_path / "a.png")
+    for out, more in (("ours", ()), ("theirs", ("--dual",))):
+        assert suppress(tmp_path / "a.png", "--out", tmp_path / out, "--anyway", *more)[0] == 0
+    assert json.loads((tmp_path / "theirs" / "bone.json").read_text())["looks"] == 1
+    assert "two paths" in read_record(tmp_path / "theirs" / "a.png").scheduler
+    ours, theirs = (read_image(tmp_path / out / "a.png") for out in ("ours", "theirs"))
+    assert np.abs(ours - theirs).mean() > 0.001
 
 
 def test_one_unfit_image_is_an_error_and_among_many_a_line(suppress, tmp_path):

@@ -3,12 +3,15 @@
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
+from torch.nn import functional as F
 
 from gen.data.pairs import paired_rows
-from gen.models.bone import BoneConditioner
+from gen.models.bone import TYPICAL, BoneConditioner, BoneRegressor
 from gen.models.condition import Condition
 from gen.objectives.diffusion import DiffusionObjective
 from gen.schema import DiffusionConfig
+from gen.schema.tasks import BoneTaskConfig
 from gen.tasks.bone import BoneTask
 
 SHAPE = (2, 4, 8, 8)
@@ -61,3 +64,55 @@ def test_the_reference_systems_scale_the_condition_in_training(scaled):
     objective(denoiser, torch.randn(SHAPE), condition)
     expected = objective.scheduler.alphas_cumprod[seen["t"]].sqrt() if scaled else torch.ones(2)
     torch.testing.assert_close(seen["spatial"], expected[:, None, None, None].expand(SHAPE))
+
+
+@pytest.fixture
+def regressor():
+    torch.manual_seed(0)
+    network = BoneRegressor(widths=(8, 8), resolution=32).eval()
+    torch.nn.init.normal_(network.out.weight, std=0.05)
+    return network
+
+
+def test_what_a_first_answer_misses(regressor, tmp_path):
+    """Drawn is (soft - (image - first bone layer)) / unit, in blocks of pixels; the layer stands beside the image."""
+    regressor.save_pretrained(tmp_path)
+    config = BoneTaskConfig(residual=0.1, first=tmp_path)
+    task = BoneTask(torch.nn.Identity(), BoneTask.new_conditioner(config, (16, 8, 8), 8).train())
+    image, soft = (torch.rand(2, 1, 32, 32) * 2 - 1 for _ in range(2))
+    folded, z0 = F.pixel_unshuffle(image, 4), F.pixel_unshuffle(soft, 4)
+    pair = batch(folded)
+    with torch.no_grad():
+        expected = regressor.bone(image)
+    drawn = task.drawn(z0, pair)
+    torch.testing.assert_close(F.pixel_shuffle(drawn, 4), (soft - image + expected) / 0.1, atol=1e-4, rtol=0)
+    torch.testing.assert_close(task.finished(drawn, pair), z0)
+    spatial = task(pair).spatial
+    assert spatial.shape[1] == task.spatial_channels(16) == 32 and torch.equal(spatial[:, :16], folded)
+    torch.testing.assert_close(F.pixel_shuffle(spatial[:, 16:] * TYPICAL, 4), expected)
+
+
+def test_the_first_answer_is_of_the_radiograph_that_is_given(regressor):
+    """The validation exchanges radiographs within a batch: what was answered before does not count."""
+    task = BoneTask(torch.nn.Identity(), BoneConditioner.refining(8, 0.1, regressor))
+    first, other = (torch.rand(1, 16, 8, 8) for _ in range(2))
+    exchanged = batch(first)
+    before = task(exchanged).spatial
+    exchanged |= {"link_image": other[:, None]}
+    torch.testing.assert_close(task(exchanged).spatial, task(batch(other)).spatial)
+    assert not torch.equal(task(exchanged).spatial, before)
+
+
+def test_training_leaves_the_first_network_alone(regressor, tmp_path):
+    conditioner = BoneConditioner.refining(8, 0.1, regressor).requires_grad_(True).train()
+    assert [name for name, weight in conditioner.named_parameters() if weight.requires_grad] == ["token"]
+    assert not any(module.training for module in conditioner.regressor.modules())
+    conditioner.save_pretrained(tmp_path)
+    again = BoneConditioner.from_pretrained(tmp_path)
+    image = torch.rand(1, 16, 8, 8)
+    assert torch.equal(again.eval().layer(image), conditioner.layer(image))
+
+
+def test_a_first_answer_needs_a_unit_and_pixels():
+    with pytest.raises(ValidationError, match=r"needs task\.residual"):
+        BoneTaskConfig(first="runs/bone_unet_256/export")
