@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -41,6 +42,7 @@ def record_of(pipe: Pipe, prompt: str, seed: int, steps: int, guidance: float) -
     )
 
 
+@cache
 def _version() -> str:
     try:
         return version("cxr-gen")
