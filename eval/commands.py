@@ -75,12 +75,19 @@ def utility(
 def bone(
     pairs: Annotated[Path, typer.Option(help="CSV: cxr, target, output, if wanted output_OTHER, patient")],
     out: Out = None,
+    lpips: Annotated[
+        Literal["alex", "vgg", "squeeze"] | None,
+        typer.Option(
+            help="also LPIPS over this network of torchvision, whose weights come with no package: torch.hub fetches "
+            "them (233, 528 or 5 MB) where $TORCH_HOME/hub/checkpoints has none"
+        ),
+    ] = None,
     draws: Draws = 1000,
     seed: Seed = 0,
 ) -> None:
     from .paired import measure_pairs
 
-    _hand_out(measure_pairs(pairs, draws, seed), out)
+    _hand_out(measure_pairs(pairs, draws, seed, lpips), out)
 
 
 def bone_findings(

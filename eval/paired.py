@@ -14,6 +14,7 @@ from gen.errors import UserError
 
 from . import labels
 from .bone_measures import as_published, bone_suppression, errors, perceptual_distance
+from .perceptual import WEIGHTS, perceptual_network
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Better, Section, Table, Verdict
 from .tables import read_pairs
@@ -21,26 +22,28 @@ from .tables import read_pairs
 if TYPE_CHECKING:
     from torch import nn
 
+    from .perceptual import Backbone
+
 COLUMNS = ("cxr", "target", "output")
 OTHERS = "output_"
 IDENTITY = "identity"
-LPIPS_FILE = "alexnet-owt-7be5be79.pth"  # torchvision's AlexNet, which LPIPS stands on
 LOWER = ("MSE", "LPIPS")
 UNITS = {"PSNR": "dB"}
 
 
-def measure_pairs(table: str | Path, draws: int = DRAWS, seed: int = 0) -> Section:
+def measure_pairs(table: str | Path, draws: int = DRAWS, seed: int = 0, backbone: Backbone | None = None) -> Section:
     """Judge a table of image files: columns cxr, target and output, more methods as output_NAME, and if known patient.
 
-    Errors: UserError for a missing column or file, and for images of a row that differ in size.
+    LPIPS is computed where a `backbone` is named for it.
+    Errors: UserError for a missing column or file, for images of a row that differ in size, and for a backbone without
+    weights, before any image is read.
     """
     pairs = read_pairs(table, COLUMNS, more=OTHERS)
     methods = [name for name in pairs.columns if name == "output" or name.startswith(OTHERS)]
-    network = perceptual_network()
+    network = perceptual_network(backbone) if backbone else None
     results = measures(pairs, ["cxr", *methods], network)
     section = summary(results, pairs.get("patient", pd.Series(range(len(pairs)))).to_numpy(), draws, seed)
-    if network is None:
-        section.notes.append(f"LPIPS left out: {LPIPS_FILE} is not in torch's cache on this machine.")
+    section.notes.append(f"LPIPS over {WEIGHTS[backbone]}." if backbone else "LPIPS was not asked for (--lpips).")
     return section
 
 
@@ -94,17 +97,6 @@ def summary(results: pd.DataFrame, patients: np.ndarray, draws: int = DRAWS, see
         "read it with BSR residual. An equal image has no finite PSNR and is left out of its mean."
     )
     return section
-
-
-def perceptual_network() -> nn.Module | None:
-    """LPIPS over AlexNet, or None where torch has no copy of its weights: nothing is fetched behind the user's back."""
-    import torch
-
-    if not (Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE).is_file():
-        return None
-    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
-
-    return LearnedPerceptualImagePatchSimilarity("alex").eval()
 
 
 def _one(cxr: np.ndarray, target: np.ndarray, output: np.ndarray, network: nn.Module | None) -> dict[str, float]:

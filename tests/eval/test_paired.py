@@ -1,13 +1,18 @@
 """Bone suppression on cases worked out by hand."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from gen.errors import UserError
-from gen.eval.bone_measures import as_published, bone_suppression, errors
+from gen.eval.bone_measures import as_published, bone_suppression, errors, perceptual_distance
 from gen.eval.paired import IDENTITY, measure_pairs
+from gen.eval.perceptual import perceptual_network
 
 SIDE = 32
 
@@ -104,3 +109,84 @@ def test_what_is_wrong_with_a_table(tmp_path):
     (tmp_path / "bare.csv").write_text("cxr,output\na,b")
     with pytest.raises(UserError, match="'target' is missing"):
         measure_pairs(tmp_path / "bare.csv")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The backbone of torch.hub, with weights that nobody trained; no net to fetch others from."""
+    from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+    home = tmp_path / "torch"
+    (home / "hub/checkpoints").mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    file = home / "hub/checkpoints" / SqueezeNet1_1_Weights.DEFAULT.url.rsplit("/", 1)[-1]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(squeezenet1_1(weights=None).state_dict(), file)
+    return file
+
+
+def test_lpips_correct_and_as_published(hub, pair):
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
+    cxr, target = pair
+    network = perceptual_network("squeeze")
+    for published in (False, True):
+        assert perceptual_distance(target, target, network, published) == 0
+        assert perceptual_distance(target, cxr, network, published) > 0
+    rgb = [torch.from_numpy(image).float().expand(1, 3, -1, -1) for image in (target, cxr)]
+    expected = LearnedPerceptualImagePatchSimilarity("squeeze", normalize=True)(*rgb)  # takes 0..1 to -1..1 itself
+    assert perceptual_distance(target, cxr, network) == pytest.approx(float(expected), rel=1e-4)
+    large = [np.repeat(np.repeat(np.round(image * 255) / 255, 32, 0), 32, 1) for image in (target, cxr)]
+    single = [torch.from_numpy(image).float()[None, None] for image in large]  # as BS-LDM feeds it
+    with torch.no_grad():
+        expected = float(network.net(*single))
+    assert perceptual_distance(*large, network, published=True) == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(perceptual_distance(*large, network), rel=0.01)
+
+
+def test_lpips_stands_in_the_table_where_it_is_asked_for(hub, tmp_path):
+    table = write_table(tmp_path, rows=2)
+    section = measure_pairs(table, draws=50, backbone="squeeze")
+    for name in ("LPIPS", "LPIPS (as published)"):
+        good, bad, idle = (section.figure(name, method) for method in ("output", "output_worse", IDENTITY))
+        assert 0 < good.value < bad.value and idle.value > 0
+        assert good.low <= good.value <= good.high and good.better == "low"
+        assert all(name in [row[0] for row in paired.rows] for paired in section.tables)
+    names = {figure.name for figure in measure_pairs(table, draws=50).figures}
+    assert "MSE" in names and not any("LPIPS" in name for name in names)
+
+
+def test_lpips_without_its_weights_is_refused_before_an_image_is_read(hub, tmp_path):
+    table = write_table(tmp_path, rows=2)
+    (tmp_path / "target0.png").write_bytes(b"no image")
+    hub.unlink()
+    command = [sys.executable, "-c", "from gen.eval.cli import main; main()", "bone", "--pairs", str(table)]
+    done = subprocess.run([*command, "--lpips", "squeeze"], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 2 and done.stdout == ""
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"error: --lpips squeeze: {hub} is not there") and f"/{hub.name} there" in line
+    hub.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="squeezenet1_1-b8a52dc0.pth cannot be read"):
+        measure_pairs(table, backbone="squeeze")
+
+
+class Planted:
+    """What a hostile file would have run."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_the_weights_run_no_code(hub, tmp_path):
+    torch.save({"features.0.weight": Planted(str(tmp_path / "planted"))}, hub)
+    with pytest.raises(UserError, match="cannot be read"):
+        perceptual_network("squeeze")
+    assert not (tmp_path / "planted").exists()
