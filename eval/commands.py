@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .perceptual import Backbone  # typer reads it
+
 if TYPE_CHECKING:
     from .section import Section
 
@@ -76,7 +78,7 @@ def bone(
     pairs: Annotated[Path, typer.Option(help="CSV: cxr, target, output, if wanted output_OTHER, patient")],
     out: Out = None,
     lpips: Annotated[
-        Literal["alex", "vgg", "squeeze"] | None,
+        Backbone | None,
         typer.Option(
             help="also LPIPS over this network of torchvision, whose weights come with no package: torch.hub fetches "
             "them (233, 528 or 5 MB) where $TORCH_HOME/hub/checkpoints has none"

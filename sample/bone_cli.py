@@ -77,6 +77,8 @@ def load_bone_model(
         raise UserError("no bone model is shipped with this version; give one with --model")
     settings = folder / "config.json"
     if settings.is_file() and json.loads(settings.read_text()).get("_class_name") == BoneRegressor.__name__:
+        if dual:
+            raise UserError(f"--dual: {folder} is a plain network, which draws nothing; leave --dual out")
         return regressed_bones(load_component(BoneRegressor, folder).eval(), folder.name, weights_hash(folder))
     if dual:
         return dual_bones(load(str(folder)), LungSegmenter.load(), steps, seed)

@@ -95,7 +95,7 @@ def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, dra
         PROMPT, seed, steps, 1.0, type(pipeline.scheduler).__name__, pipeline.config.name, pipeline.model_hash,
         task="bone", notice=NOTICE,
     )  # fmt: skip
-    levels = len(getattr(pipeline.unet.config, "block_out_channels", "x"))  # a transformer has one
+    levels = len(getattr(pipeline.unet.config, "block_out_channels", (0,)))  # a transformer has one
     side = pipeline.config.resolution // pipeline.vae.latent_shape(pipeline.config.resolution)[1]
     layers = partial(bone_layers, pipeline, steps=steps, seed=seed, draws=draws)
     return BoneModel(layers, pipeline.config.resolution, record, side * 2 ** (levels - 1))

@@ -128,3 +128,8 @@ def test_the_baseline_network_is_a_model_too(cxr_sample, tmp_path):
     code, _, _ = cxr_sample("bone", tmp_path / "x.png", "--out", out, "--model", tmp_path / "unet", "--anyway")
     assert code == 0
     assert np.array_equal(read_image(out / "x.png"), read_image(tmp_path / "x.png"))  # its last layer starts at zero
+
+    code, _, error = cxr_sample(
+        "bone", tmp_path / "x.png", "--out", tmp_path / "two", "--model", tmp_path / "unet", "--dual"
+    )
+    assert code == 2 and "--dual" in error and not (tmp_path / "two").exists()
