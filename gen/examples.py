@@ -21,6 +21,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "temporal": "--prior chest.png --at 72h --events events.csv --model runs/temporal_256/export --out futures",
         "follow-ups": "--index phantom/index.parquet --model runs/temporal_256/export --out follow-ups",
         "study-pairs": "--index phantom/index.parquet --model runs/view_256/export --out pairs",
+        "lung-pairs": "looks/index.parquet --out looks-and-lungs",
     },
     "cxr-index": {
         "build": "folder /data/hospital --csv labels.csv --map patient_id=MRN --map view=View --out index.parquet",

@@ -64,11 +64,11 @@ def bone(
 def load_bone_model(
     model: str | None, load: Callable[[str], CXRPipeline], steps: int | None, seed: int, draws: int, dual: bool
 ) -> BoneModel:
-    """A bone pipeline as `load` gets it ready, or the baseline network where the folder holds one."""
+    """A bone pipeline as `load` gets it ready, or a baseline network where the folder holds one."""
     from gen.calls.bone import diffusion_bones, regressed_bones
     from gen.calls.bone_dual import dual_bones
     from gen.judges.lungs import LungSegmenter
-    from gen.models.bone import BoneRegressor
+    from gen.models.bone import REGRESSORS
     from gen.models.loading import load_component, weights_hash
     from gen.pipeline import WEIGHTS
 
@@ -76,10 +76,11 @@ def load_bone_model(
     if not model and not folder.is_dir():
         raise UserError("no bone model is shipped with this version; give one with --model")
     settings = folder / "config.json"
-    if settings.is_file() and json.loads(settings.read_text()).get("_class_name") == BoneRegressor.__name__:
+    named = json.loads(settings.read_text()).get("_class_name") if settings.is_file() else None
+    if named in REGRESSORS:
         if dual:
             raise UserError(f"--dual: {folder} is a plain network, which draws nothing; leave --dual out")
-        return regressed_bones(load_component(BoneRegressor, folder).eval(), folder.name, weights_hash(folder))
+        return regressed_bones(load_component(REGRESSORS[named], folder).eval(), folder.name, weights_hash(folder))
     if dual:
         return dual_bones(load(str(folder)), LungSegmenter.load(), steps, seed)
     return diffusion_bones(load(str(folder)), steps, seed, draws)

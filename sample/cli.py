@@ -14,6 +14,7 @@ from .bone_cli import bone
 from .follow_ups import follow_ups
 from .futures import temporal
 from .given import given_of
+from .lung_pairs import lung_pairs
 from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
 from .plan_cli import plan
 from .request import Request, expand, read_table
@@ -138,7 +139,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (bone, plan, run, verify, calibrate, index, study_pairs, temporal, follow_ups):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs, lung_pairs, temporal, follow_ups):
     app.command()(command)
 
 add_examples(app, "cxr-sample")

@@ -1,4 +1,4 @@
-"""Train the baseline of bone suppression: accelerate launch train/bone_regression.py configs/bone_unet_256.yaml"""
+"""Train a baseline of bone suppression: accelerate launch train/bone_regression.py configs/bone_unet_256.yaml"""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from gen.config import load_job
 from gen.engine.bones import BoneRegressionJob, BoneRegressionLearner, Pairs
 from gen.engine.loop import Loop
 from gen.errors import exit_on_user_error
-from gen.models.bone import BoneRegressor
 
 
 def main(arguments: list[str]) -> None:
@@ -18,8 +17,8 @@ def main(arguments: list[str]) -> None:
     job = load_job(BoneRegressionJob, "bone_regression.py", arguments)
     pairs, held_out = (Pairs(job.data, split) for split in ("train", "val"))
     torch.manual_seed(job.train.seed)
-    network = BoneRegressor(("bone",), **job.network.model_dump())
-    Loop(BoneRegressionLearner(network, pairs, held_out, job.train), job, job.train, job.run).train()
+    learner = BoneRegressionLearner(job.network.build(), pairs, held_out, job.train, job.crop)
+    Loop(learner, job, job.train, job.run).train()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gen.config import load_job
+from gen.data.augment import random_crops
 from gen.data.dataset import CXRDataset, make_dataset
 from gen.engine.figures import reconstruction_figures
 from gen.engine.learner import DatasetLearner
@@ -97,13 +98,6 @@ class CodecLearner(DatasetLearner):
 
 def _tuple(values: list | tuple | None) -> tuple | None:
     return None if values is None else tuple(values)
-
-
-def random_crops(images: Tensor, side: int) -> Tensor:
-    """One square crop an image. Shapes: [B, 1, H, W] -> [B, 1, side, side]."""
-    limit = images.shape[-1] - side + 1
-    corners = torch.randint(limit, (len(images), 2)).tolist()
-    return torch.stack([x[:, r : r + side, c : c + side] for x, (r, c) in zip(images, corners, strict=True)])
 
 
 def random_contrast(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from gen.data.images import as_brightness, model_pixels
 from gen.data.resampling import resample
 from gen.errors import UserError
 from gen.judges.frontal import REMEDIES, frontal_problems
-from gen.models.bone import BoneRegressor
+from gen.models.bone import Regressor
 from gen.models.codec import LatentCodec
 from gen.provenance import SynthesisRecord
 
@@ -101,16 +101,15 @@ def diffusion_bones(pipeline: Pipe, steps: int | None = None, seed: int = 0, dra
     return BoneModel(layers, pipeline.config.resolution, record, side * 2 ** (levels - 1))
 
 
-def regressed_bones(network: BoneRegressor, name: str, model_hash: str) -> BoneModel:
-    """The baseline as bone model."""
+def regressed_bones(network: Regressor, name: str, model_hash: str) -> BoneModel:
+    """A baseline as bone model."""
 
     @torch.no_grad()
     def layers(pixels: Tensor) -> Tensor:
         return network.bone(pixels.to(network.device, network.dtype)).float().cpu()[:, 0] / 2
 
     record = SynthesisRecord(PROMPT, 0, 1, 1.0, "", name, model_hash, task="bone", notice=NOTICE)
-    multiple = network.config.patch * 2 ** (len(network.config.widths) - 1)
-    return BoneModel(layers, network.config.resolution, record, multiple)
+    return BoneModel(layers, network.config.resolution, record, network.multiple)
 
 
 def check_size(image: np.ndarray) -> None:

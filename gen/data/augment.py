@@ -77,6 +77,13 @@ def augment_batch(
     return 2 * sharpened.clamp(0, 1) - 1, moved
 
 
+def random_crops(images: Tensor, side: int) -> Tensor:
+    """One square crop an image. Shapes: [B, C, S, S] -> [B, C, side, side]."""
+    limit = images.shape[-1] - side + 1
+    corners = torch.randint(limit, (len(images), 2)).tolist()
+    return torch.stack([x[:, r : r + side, c : c + side] for x, (r, c) in zip(images, corners, strict=True)])
+
+
 def _sampled(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
 

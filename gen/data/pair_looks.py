@@ -164,10 +164,11 @@ def write_varied(
                 both = [read_image(record[column]) for column in ("image", "soft")]
                 pair = replaced(*both, rng) if number == "plain" else varied(*both, rng, greys)
                 for picture, place in zip(pair, places, strict=True):
-                    _save(picture, place)
+                    save_picture(picture, place)
             yield {**record, "image": str(places[0].absolute()), "soft": str(places[1].absolute())}
 
 
-def _save(picture: np.ndarray, place: Path) -> None:
+def save_picture(picture: np.ndarray, place: Path) -> None:
+    """Write a grey PNG of 8 bits. Shapes: [H, W] in 0..1."""
     with replacing(place) as temporary:
         Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(temporary, format="PNG")

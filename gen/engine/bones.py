@@ -1,17 +1,19 @@
-"""Training the baseline of bone suppression: a plain U-Net that regresses the bone layer, pixels to pixels."""
+"""Training the baselines of bone suppression: plain networks that regress the bone layer, pixels to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from gen.data.augment import random_crops
 from gen.data.dataset import StepBatches, load_rows
 from gen.data.images import prepare
 from gen.data.moments import fingerprint
@@ -19,11 +21,34 @@ from gen.data.pairs import paired_rows
 from gen.engine.learner import Learner
 from gen.engine.segmentation import SegmenterConfig
 from gen.errors import UserError
-from gen.models.bone import BoneRegressor
+from gen.models.bone import BoneFilters, BoneRegressor, Regressor
 from gen.objectives.reconstruction import psnr
 from gen.schema import DataConfig, Strict, TrainConfig
 
 SCALE = 127.5  # grey levels of 8 bits to the model's range
+
+
+class UNetConfig(SegmenterConfig):
+    """A U-Net (gen.models.bone.BoneRegressor)."""
+
+    kind: Literal["unet"]
+
+    def build(self) -> Regressor:
+        """An untrained network."""
+        return BoneRegressor(("bone",), **self.model_dump(exclude={"kind"}))
+
+
+class FiltersConfig(Strict):
+    """Layers of filters at full resolution (gen.models.bone.BoneFilters)."""
+
+    kind: Literal["filters"]
+    widths: tuple[int, ...] = Field(description="filters a layer, but for the last, which has one")
+    resolution: int = Field(description="side of the image, pixels")
+    kernel: int = Field(5, ge=1, description="side of a filter, pixels")
+
+    def build(self) -> Regressor:
+        """An untrained network."""
+        return BoneFilters(**self.model_dump(exclude={"kind"}))
 
 
 class BoneRegressionJob(Strict):
@@ -31,8 +56,15 @@ class BoneRegressionJob(Strict):
 
     run: Path = Field(description="folder of states, export and metrics")
     data: DataConfig
-    network: SegmenterConfig
+    network: UNetConfig | FiltersConfig = Field(discriminator="kind")
+    crop: int | None = Field(None, gt=0, description="side of the square training crop, pixels; null: whole images")
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> BoneRegressionJob:
+        if self.crop is not None and self.crop > self.data.resolution:
+            raise ValueError(f"crop {self.crop} is larger than data.resolution {self.data.resolution}")
+        return self
 
 
 class Pairs:
@@ -62,15 +94,19 @@ class Pairs:
 class BoneRegressionLearner(Learner):
     """A regressor and its pairs, for the loop."""
 
-    def __init__(self, network: BoneRegressor, pairs: Pairs, held_out: Pairs, train: TrainConfig) -> None:
+    def __init__(
+        self, network: Regressor, pairs: Pairs, held_out: Pairs, train: TrainConfig, crop: int | None = None
+    ) -> None:
         super().__init__()
-        self.pairs, self.held_out, self.train_config = pairs, held_out, train
+        self.pairs, self.held_out, self.train_config, self.crop = pairs, held_out, train, crop
         self.trained = nn.ModuleDict({"regressor": network.to(memory_format=torch.channels_last)})
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Squared and absolute error of the bone layer. Shapes: image, soft [B, 1, S, S] in [-1, 1]."""
-        bone = self.trained["regressor"].bone(batch["image"])
-        truth = batch["image"] - batch["soft"]
+        both = torch.cat([batch["image"], batch["soft"]], dim=1)
+        image, soft = (both if self.crop is None else random_crops(both, self.crop)).split(1, dim=1)
+        bone = self.trained["regressor"].bone(image)
+        truth = image - soft
         return {"squared": 10 * F.mse_loss(bone, truth), "absolute": F.l1_loss(bone, truth)}
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""What bone suppression trains besides its denoiser, and the plain network that it has to beat."""
+"""What bone suppression trains besides its denoiser, and the plain networks that it has to beat."""
 
 from __future__ import annotations
 
@@ -33,6 +33,45 @@ class BoneRegressor(ChestSegmenter):
     def bone(self, image: Tensor) -> Tensor:
         """The bone layer at the network's own size. Shapes: [B, 1, R, R] in [-1, 1] -> the same, in its units."""
         return self(image)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must divide by."""
+        return self.config.patch * 2 ** (len(self.config.widths) - 1)
+
+
+class BoneFilters(ModelMixin, ConfigMixin):
+    """The older baseline: layers of 5 x 5 filters at full resolution, without pooling (Gusarev et al., CIBCB 2017).
+
+    Theirs gives the soft-tissue image by a sigmoid; this one gives the bone layer, as `BoneRegressor` does.
+    """
+
+    @register_to_config
+    def __init__(
+        self, widths: tuple[int, ...] = (16, 32, 64, 128, 256), resolution: int = 256, kernel: int = 5
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((1, *widths), widths, strict=False):
+            filters = nn.Conv2d(before, after, kernel, padding="same", padding_mode="reflect", bias=False)
+            layers += [filters, nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.out = nn.Conv2d(widths[-1], 1, kernel, padding="same", padding_mode="reflect")
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def bone(self, image: Tensor) -> Tensor:
+        """The bone layer. Shapes: [B, 1, H, W] in [-1, 1] -> the same, in its units."""
+        return self.out(self.layers(image)).float()
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must divide by."""
+        return 1
+
+
+Regressor = BoneRegressor | BoneFilters
+REGRESSORS: dict[str, type[Regressor]] = {kind.__name__: kind for kind in (BoneRegressor, BoneFilters)}
 
 
 class BoneConditioner(ModelMixin, ConfigMixin):

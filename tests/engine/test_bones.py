@@ -8,7 +8,7 @@ from PIL import Image
 
 from gen.engine.bones import BoneRegressionLearner, Pairs
 from gen.errors import UserError
-from gen.models.bone import BoneRegressor
+from gen.models.bone import BoneFilters, BoneRegressor
 from gen.schema import DataConfig, TrainConfig
 
 TRAIN = TrainConfig(steps=1, batch_size=4, learning_rate=1e-3, lr_schedule="constant")
@@ -29,11 +29,14 @@ def config(tmp_path):
     return DataConfig(index=tmp_path / "index.csv", resolution=32)
 
 
-def test_it_learns(config, tmp_path):
+@pytest.mark.parametrize(
+    ("build", "crop"),
+    [(lambda: BoneRegressor(widths=(16, 16), resolution=32), None), (lambda: BoneFilters((16, 16), 32), 24)],
+    ids=["unet", "filters"],
+)
+def test_it_learns(build, crop, config, tmp_path):
     torch.manual_seed(0)
-    learner = BoneRegressionLearner(
-        BoneRegressor(widths=(16, 16), resolution=32), Pairs(config, "train"), Pairs(config, "val"), TRAIN
-    )
+    learner = BoneRegressionLearner(build(), Pairs(config, "train"), Pairs(config, "val"), TRAIN, crop)
     before = learner.validate(learner.trained.eval(), tmp_path)
     assert before["psnr"] == pytest.approx(before["identity_psnr"])
     optimizer = torch.optim.AdamW(learner.trained.train().parameters(), lr=1e-2)

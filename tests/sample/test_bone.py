@@ -10,7 +10,9 @@ from PIL import Image
 from gen.data.dicom import read_dicom
 from gen.data.dicom_writing import dicom_bytes
 from gen.data.images import read_image
+from gen.data.index import read_index
 from gen.data.inspection import mean_chest
+from gen.models.bone import BoneFilters, BoneRegressor
 from gen.provenance import read_record
 
 
@@ -119,10 +121,9 @@ def test_an_index_with_real_softs_gives_the_table_of_the_evaluation(suppress, tm
     assert json.loads((tmp_path / "out" / "bone.json").read_text())["steps"] == 1
 
 
-def test_the_baseline_network_is_a_model_too(cxr_sample, tmp_path):
-    from gen.models.bone import BoneRegressor
-
-    BoneRegressor(widths=(8, 8), resolution=64).save_pretrained(tmp_path / "unet")
+@pytest.mark.parametrize("network", [BoneRegressor(widths=(8, 8), resolution=64), BoneFilters((4, 8), 64)], ids=str)
+def test_the_baseline_network_is_a_model_too(network, cxr_sample, tmp_path):
+    network.save_pretrained(tmp_path / "unet")
     Image.fromarray(chest()).save(tmp_path / "x.png")
     out = tmp_path / "out"
     code, _, _ = cxr_sample("bone", tmp_path / "x.png", "--out", out, "--model", tmp_path / "unet", "--anyway")
@@ -133,3 +134,24 @@ def test_the_baseline_network_is_a_model_too(cxr_sample, tmp_path):
         "bone", tmp_path / "x.png", "--out", tmp_path / "two", "--model", tmp_path / "unet", "--dual"
     )
     assert code == 2 and "--dual" in error and not (tmp_path / "two").exists()
+
+
+def test_pairs_within_the_lungs(cxr_sample, tmp_path):
+    for split in ("train", "val", "test"):
+        for column in ("image", "soft"):
+            (tmp_path / split / column).mkdir(parents=True)
+            Image.fromarray(chest()).save(tmp_path / split / column / "x.png")
+    rows = "".join(f"{split}/image/x.png,{split}/soft/x.png,{split},{split}\n" for split in ("train", "val", "test"))
+    (tmp_path / "index.csv").write_text("image,soft,patient_id,split\n" + rows)
+    out = tmp_path / "out"
+    code, told, _ = cxr_sample("lung-pairs", tmp_path / "index.csv", "--out", out)
+    assert code == 0 and "3 pairs and 2 of them within the lungs" in told
+    table = read_index(out / "index.parquet")
+    assert table["split"].tolist() == ["train", "val", "test", "train", "val"]
+    whole, inside = (read_image(table["soft"][row]) for row in (0, 3))
+    assert np.isin(inside, [0, *np.unique(whole)]).all() and (inside == 0).mean() > (whole == 0).mean()
+    assert np.array_equal(inside == whole, (inside > 0) | (whole == 0))
+
+    (tmp_path / "none.csv").write_text("image,soft,patient_id,split\ntrain/image/x.png,,1,train\n")
+    code, _, error = cxr_sample("lung-pairs", tmp_path / "none.csv", "--out", tmp_path / "none")
+    assert code == 2 and "none.csv" in error and not (tmp_path / "none").exists()
