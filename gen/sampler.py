@@ -12,6 +12,7 @@ from gen import seeds
 from gen.errors import UserError
 from gen.models.condition import Condition
 from gen.models.denoiser import Denoiser
+from gen.schedulers import SegmentScheduler
 
 Callback = Callable[[int, Tensor, Tensor], Tensor]  # number of the step, its time, latents -> latents to go on with
 
@@ -74,6 +75,8 @@ def _predictor(
 
 def _ends(scheduler: SchedulerMixin, times: Tensor) -> Tensor:
     """Where each step ends; for samplers that combine outputs the next time step. Shapes: [N] -> [N]."""
+    if isinstance(scheduler, SegmentScheduler):
+        return times.new_tensor(scheduler.ends())
     if not isinstance(scheduler, DDIMScheduler):
         return times - 1
     return torch.cat([times[1:], times.new_full((1,), -1)])

@@ -32,7 +32,8 @@ from torch import Tensor
 class SegmentScheduler(DDIMScheduler):
     """Draws with a student that answers with the lower edge of each of `segments` equal stretches of time.
 
-    A student that is told where to arrive (gen.objectives.mean_velocity) has one segment a time step.
+    A student that is told where to arrive (gen.objectives.mean_velocity) takes any number of segments; with one a time
+    step no noise is taken anew.
 
     With no more steps than segments it is DDIM without noise. With more, a step that would end within a segment goes to
     its edge first, as the student has learnt it, and takes as much noise anew as brings it back to where it should end:
@@ -77,7 +78,7 @@ class SegmentScheduler(DDIMScheduler):
     ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
         """The sample at the next time, and the clean one implied by the output. Shapes: [B, C, h, w] -> the same."""
         here, then = int(timestep), self._following(int(timestep))
-        edge = here // self._length * self._length - 1
+        edge = self._edge(here)
         clean = super().step(model_output, here, sample).pred_original_sample
         alpha, sigma = self._amplitudes(here)
         moved = self._at(min(edge, then), clean, (sample - alpha * clean) / sigma)
@@ -86,9 +87,14 @@ class SegmentScheduler(DDIMScheduler):
             moved = self._renoised(moved, edge, then, fresh)
         return DDIMSchedulerOutput(prev_sample=moved, pred_original_sample=clean) if return_dict else (moved, clean)
 
-    @property
-    def _length(self) -> int:
-        return self.config.num_train_timesteps // self.config.segments
+    def ends(self) -> list[int]:
+        """Where the student is told to arrive at each time step, before any noise is taken anew; -1 is the data."""
+        return [min(self._edge(t), self._following(t)) for t in self.timesteps.tolist()]
+
+    def _edge(self, timestep: int) -> int:
+        """The lower edge of a time's segment."""
+        length = self.config.num_train_timesteps // self.config.segments
+        return timestep // length * length - 1
 
     def _following(self, timestep: int) -> int:
         """The time after this one; -1 is the data."""

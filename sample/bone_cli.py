@@ -31,7 +31,10 @@ def bone(
     draws: Annotated[int, typer.Option(min=1, help="drawings of which the mean is taken")] = 1,
     scale: Annotated[int, typer.Option(min=1, max=8, help="looks so many times as closely, by tiles")] = 1,
     looks: Annotated[
-        int, typer.Option(min=1, max=8, help="looks of which the mean is taken, one call each and step; 1 with --scale")
+        int,
+        typer.Option(
+            min=1, max=8, help="looks of which the mean is taken, one call each and step; 1 with --scale or --dual"
+        ),
     ] = 8,
     dual: Annotated[bool, typer.Option(help="draw as GL-LCM does, 50 steps in two paths; to compare with")] = False,
     anyway: Annotated[bool, typer.Option(help="also of images that look inverted, lateral or like no chest")] = False,
@@ -51,7 +54,7 @@ def bone(
 
     items = listed(radiographs)
     how = {"dtype": dtype, "attention": attention, "compiled": compiled, "low_memory": low_memory}
-    load = partial(load_pipeline, revision=revision, device=device, **how)
+    load = partial(load_pipeline, revision=revision, device=device, difference=True, **how)
     finder = load_bone_model(model, load, steps, seed, draws, dual)
     settings = {"model_hash": finder.record.model_hash, "steps": finder.record.steps, "seed": seed, "draws": draws}
     settings |= {"scale": scale, "looks": 1 if dual or scale > 1 else looks, "dual": dual}

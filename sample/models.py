@@ -26,7 +26,7 @@ Compile = Literal["off", "default", "reduce-overhead"]
 
 Revision = Annotated[str | None, typer.Option(help="commit or tag of a hub model")]
 OnDevice = Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")]
-InDtype = Annotated[Dtype, typer.Option(help="precision; auto is float16 on a GPU, float32 on a CPU")]
+InDtype = Annotated[Dtype, typer.Option(help="precision; auto is the fastest that is right on this machine")]
 OfAttention = Annotated[
     Attention, typer.Option("--attention", help="attention kernels; xformers needs a GPU and the extra [xformers]")
 ]
@@ -46,16 +46,19 @@ def load_pipeline(
     attention: Attention = "sdpa",
     compiled: Compile = "off",
     low_memory: bool = False,
+    difference: bool = False,
 ) -> CXRPipeline:
-    """The shipped model or any other, on a device; `auto` takes a GPU where there is one, and half precision on it.
+    """The shipped model or any other, on a device; `auto` takes a GPU where there is one, and gen.models.speed's dtype.
 
-    What compiling costs is told on stderr. Under `accelerate launch` each process takes the GPU of its local rank.
+    `difference` says that the model finds a small difference of large numbers. What compiling costs is told on stderr.
+    Under `accelerate launch` each process takes the GPU of its local rank.
     """
     import torch
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     from gen.calls.execution import place
+    from gen.models.speed import fastest_dtype
     from gen.pipeline import DEFAULT_MODEL, CXRPipeline
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -64,12 +67,11 @@ def load_pipeline(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if attention == "xformers" and device == "cpu":
         raise UserError("--attention xformers: runs on a GPU only; leave it at sdpa on a CPU")
-    if dtype == "auto":
-        dtype = "float16" if device == "cuda" else "float32"
+    torch_dtype = fastest_dtype(device, difference) if dtype == "auto" else getattr(torch, dtype)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # its report on the pooler, which no denoiser uses, fills a page
-    pipeline = CXRPipeline.from_pretrained(model or DEFAULT_MODEL, revision, torch_dtype=getattr(torch, dtype))
+    pipeline = CXRPipeline.from_pretrained(model or DEFAULT_MODEL, revision, torch_dtype)
     if device == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     place(pipeline, torch.device(device), low_memory)

@@ -73,3 +73,13 @@ def test_it_comes_back_from_its_folder(tmp_path):
 def test_segments_that_divide_nothing_are_refused():
     with pytest.raises(ValueError, match="segments=3: must divide num_train_timesteps=1000"):
         made(3)
+
+
+@pytest.mark.parametrize(
+    ("segments", "steps", "expected"),
+    [(1000, 4, [749, 499, 249, -1]), (1, 4, [-1] * 4), (2, 4, [499, 499, -1, -1]), (4, 2, [499, -1])],
+)
+def test_a_student_is_told_where_it_arrives(segments, steps, expected):
+    sampler = made(segments)
+    sampler.set_timesteps(steps)
+    assert sampler.ends() == expected

@@ -34,7 +34,7 @@ class Session:
         """The model of a task, loaded once."""
         with self._lock:
             if task not in self._loaded:
-                self._loaded[task] = _load(self.models[task], self.device)
+                self._loaded[task] = _load(self.models[task], self.device, task)
             return self._loaded[task]
 
     def new_folder(self, name: str) -> Path:
@@ -86,10 +86,9 @@ def _device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _load(model: str, device: str) -> CXRPipeline:
-    import torch
-
+def _load(model: str, device: str, task: str = "text") -> CXRPipeline:
+    from gen.models.speed import fastest_dtype
     from gen.pipeline import CXRPipeline
 
-    dtype = torch.float16 if device == "cuda" else torch.float32
+    dtype = fastest_dtype(device, difference=task == "bone")
     return CXRPipeline.from_pretrained(model, torch_dtype=dtype).to(device)

@@ -6,6 +6,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from gen.models.speed import computes_bfloat16
+
 
 def on_cpu() -> bool:
     """Whether to run on the CPU: asked for, or nothing else is here.
@@ -27,5 +29,4 @@ def precision(wanted: str, cpu: bool) -> str:
         return wanted
     if torch.cuda.is_available() and not cpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    able = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
+    return "bf16" if computes_bfloat16() else "no"

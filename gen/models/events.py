@@ -122,7 +122,7 @@ class EventsEncoder(ModelMixin, ConfigMixin):
         """
         events = self._events(codes, values, before, gap, words)  # [B, N, W]
         rows, registers = len(events), len(self.asked)
-        gaps = torch.where(gap.isnan()[:, None], self.no_gap, self.gap(fourier(gap.nan_to_num())))
+        gaps = torch.where(gap.isnan()[:, None], self.no_gap, self.gap(fourier(gap.nan_to_num()).to(self.dtype)))
         own = torch.cat([self.asked.expand(rows, -1, -1), gaps[:, None]], dim=1)  # [B, R + 1, W]
         ignored = torch.cat([mask.new_zeros(rows, registers + 1), ~mask], dim=1)
         states = self.transformer(torch.cat([own, events], dim=1), src_key_padding_mask=ignored)[:, : registers + 1]
@@ -137,7 +137,8 @@ class EventsEncoder(ModelMixin, ConfigMixin):
 
     def _events(self, codes: Tensor, values: Tensor, before: Tensor, gap: Tensor, words: Tensor | None) -> Tensor:
         since = (gap[:, None] - before).nan_to_num()
-        times = torch.cat([fourier(before), fourier(since)], dim=-1)
+        times = torch.cat([fourier(before), fourier(since)], dim=-1).to(self.dtype)
+        values = values.to(self.dtype)
         amount = values[..., :1] * nn.functional.one_hot(codes, self.value.in_features - 1)
         what = self.code(codes) if self.code is not None else self.words(words)
         state = what + self.value(torch.cat([values[..., 1:], amount], dim=-1)) + self.times(times)

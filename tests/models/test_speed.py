@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,8 @@ from torch import nn
 from gen.errors import UserError
 from gen.models.condition import Condition
 from gen.models.denoiser import build_denoiser
-from gen.models.speed import XFORMERS, compile_blocks, use_xformers
+from gen.models.speed import XFORMERS, compile_blocks, fastest_dtype, use_xformers
+from gen.pipeline import CXRPipeline
 from gen.schema import UNetConfig
 
 UNET = UNetConfig(block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=32)
@@ -70,3 +72,23 @@ def test_compiled_blocks_answer_the_same(denoiser):
     before = answer(denoiser)
     compile_blocks(nn.ModuleDict({"denoiser": denoiser}))
     torch.testing.assert_close(answer(denoiser), before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+    ids=str,
+)
+def test_half_precision_is_taken_where_it_is_fast_and_right(able, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert fastest_dtype("cpu") == expected and fastest_dtype("cpu", difference=True) == torch.float32
+    assert fastest_dtype("cuda:1") == fastest_dtype("cuda", difference=True) == torch.float16
+
+
+def test_half_precision_draws_the_same_images():
+    drawn = []
+    for dtype in (torch.float32, torch.bfloat16):
+        pipeline = CXRPipeline.from_pretrained(torch_dtype=dtype)
+        drawn.append(pipeline(["PA chest radiograph of a man."] * 2, steps=4, seed=3, output_type="np", progress=False))
+    difference = drawn[0].images - drawn[1].images
+    assert 0 < np.sqrt((difference**2).mean()) < 0.5 / 255

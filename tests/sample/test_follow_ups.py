@@ -134,11 +134,13 @@ def test_futures_by_any_execution(cxr_sample, tiny_temporal_dir, tmp_path):
     command = ("temporal", "--prior", prior, "--at", "24h", "--events", events, "--model", tiny_temporal_dir)
     command = (*command, "--steps", 1, "--n", 2, "--device", "cpu")
     images = []
-    for name, options in (("plain", ()), ("low", ("--low-memory", "--dtype", "float32"))):
+    exact = ("--dtype", "float32")
+    for name, options in (("plain", exact), ("low", ("--low-memory", *exact)), ("half", ("--dtype", "bfloat16"))):
         code, _, err = cxr_sample(*command, "--out", tmp_path / name, *options)
         assert code == 0, err
         images.append([np.asarray(Image.open(path)) for path in sorted((tmp_path / name).glob("future_*.png"))])
     assert len(images[0]) == 2 and np.abs(np.int16(images[0]) - np.int16(images[1])).max() <= 1
+    assert 0 < np.abs(np.int16(images[0]) - np.int16(images[2])).mean() < 4  # of a model with random weights
     code, _, err = cxr_sample(*command, "--out", tmp_path / "no", "--attention", "xformers")
     assert code == 2 and "--attention xformers: runs on a GPU only" in err and not (tmp_path / "no").exists()
 
