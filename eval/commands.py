@@ -80,8 +80,8 @@ def bone(
     lpips: Annotated[
         Backbone | None,
         typer.Option(
-            help="also LPIPS over this network of torchvision, whose weights come with no package: torch.hub fetches "
-            "them (233, 528 or 5 MB) where $TORCH_HOME/hub/checkpoints has none"
+            help="also LPIPS, over the shipped reader (its own scale) or a network of torchvision, whose weights come "
+            "with no package: torch.hub fetches them where $TORCH_HOME/hub/checkpoints has none"
         ),
     ] = None,
     draws: Draws = 1000,

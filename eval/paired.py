@@ -14,15 +14,13 @@ from gen.errors import UserError
 
 from . import labels
 from .bone_measures import as_published, bone_suppression, errors, perceptual_distance
-from .perceptual import WEIGHTS, perceptual_network
+from .perceptual import NAMES, perceptual_network
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Better, Section, Table, Verdict
 from .tables import read_pairs
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from .perceptual import Backbone
+    from .perceptual import Backbone, Distance
 
 COLUMNS = ("cxr", "target", "output")
 OTHERS = "output_"
@@ -43,11 +41,11 @@ def measure_pairs(table: str | Path, draws: int = DRAWS, seed: int = 0, backbone
     network = perceptual_network(backbone) if backbone else None
     results = measures(pairs, ["cxr", *methods], network)
     section = summary(results, pairs.get("patient", pd.Series(range(len(pairs)))).to_numpy(), draws, seed)
-    section.notes.append(f"LPIPS over {WEIGHTS[backbone]}." if backbone else "LPIPS was not asked for (--lpips).")
+    section.notes.append(f"LPIPS over {NAMES[backbone]}." if backbone else "LPIPS was not asked for (--lpips).")
     return section
 
 
-def measures(pairs: pd.DataFrame, methods: list[str], network: nn.Module | None = None) -> pd.DataFrame:
+def measures(pairs: pd.DataFrame, methods: list[str], network: Distance | None = None) -> pd.DataFrame:
     """Every figure of every pair: one row a (pair, method), the radiograph itself being the method "identity".
 
     Columns ending in "(as published)" are BS-LDM's way of counting; "shuffled MSE" is against the next pair's target.
@@ -99,7 +97,7 @@ def summary(results: pd.DataFrame, patients: np.ndarray, draws: int = DRAWS, see
     return section
 
 
-def _one(cxr: np.ndarray, target: np.ndarray, output: np.ndarray, network: nn.Module | None) -> dict[str, float]:
+def _one(cxr: np.ndarray, target: np.ndarray, output: np.ndarray, network: Distance | None) -> dict[str, float]:
     found = bone_suppression(cxr, target, output) | errors(target, output)
     published = as_published(cxr, target, output)
     if network is not None:

@@ -1,31 +1,37 @@
-"""LPIPS, whose backbone is torchvision's: neither torchmetrics nor this package holds its weights."""
+"""Perceptual distance: LPIPS over torchvision's networks, whose weights no package holds, or the shipped reader."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from gen.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-Backbone = Literal["alex", "vgg", "squeeze"]
+Backbone = Literal["reader", "alex", "vgg", "squeeze"]
+Distance = Callable[["Tensor", "Tensor"], "Tensor"]
 WEIGHTS = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
+NAMES = WEIGHTS | {"reader": "the shipped reader, all layers alike: on a scale of its own, not the published one"}
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.hub would otherwise run what a pickle says
 
 
-def perceptual_network(backbone: Backbone) -> nn.Module:
-    """LPIPS (Zhang et al. 2018, arXiv 1801.03924) over a backbone of torchvision, which torch.hub fetches if need be.
+def perceptual_network(backbone: Backbone) -> Distance:
+    """LPIPS (Zhang et al. 2018, arXiv 1801.03924) over the shipped reader or a backbone of torchvision.
 
+    torch.hub fetches the latter if need be. The reader's layers all weigh alike: nobody has asked people about them.
     Errors: UserError naming the file that is needed, and its place, where it can be neither read nor fetched.
     """
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
+    if backbone == "reader":
+        return _reader_distance()
     if backbone not in get_args(Backbone):
         raise UserError(f"--lpips {backbone}: unknown; one of {', '.join(get_args(Backbone))}")
     try:
@@ -36,6 +42,34 @@ def perceptual_network(backbone: Backbone) -> nn.Module:
         state = "cannot be read" if file.exists() else "is not there and could not be fetched"
         reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise UserError(f"--lpips {backbone}: {file} {state} ({reason}); put {address} there") from None
+
+
+def reader_distance(stages: nn.Module, images: Tensor, others: Tensor) -> Tensor:
+    """Mean squared difference of unit-length features, summed over the stages (arXiv 1801.03924, equation 1, w = 1).
+
+    Both images are standardised together. Shapes: [B, C, H, W] twice, whose channels are alike -> one number.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    pair = torch.stack([images[:, 0], others[:, 0]])[:, :, None]  # [2, B, 1, H, W]
+    std, mean = torch.std_mean(pair, dim=(0, 3, 4), keepdim=True)
+    x, total = ((pair - mean) / std.clamp_min(0.02)).flatten(0, 1), 0.0
+    for stage in stages:
+        x = stage(x)
+        one, other = F.normalize(x, dim=1).chunk(2)
+        total = total + (one - other).square().sum(1).mean()
+    return total
+
+
+def _reader_distance() -> Distance:
+    """The shipped reader's stem and residual blocks, at the images' own size."""
+    from torch import nn
+
+    from gen.judges.reader import Reader
+
+    layers = list(Reader.load().classifier.trunk)
+    return partial(reader_distance, nn.ModuleList([nn.Sequential(*layers[:3]), *layers[3:-2]]).eval())
 
 
 def _where(backbone: Backbone) -> tuple[Path, str]:

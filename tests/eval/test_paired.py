@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
+from torch import nn
 
 from gen.errors import UserError
 from gen.eval.bone_measures import as_published, bone_suppression, errors, perceptual_distance
 from gen.eval.paired import IDENTITY, measure_pairs
-from gen.eval.perceptual import perceptual_network
+from gen.eval.perceptual import perceptual_network, reader_distance
 
 SIDE = 32
 
@@ -147,6 +148,24 @@ def test_lpips_correct_and_as_published(hub, pair):
         expected = float(network.net(*single))
     assert perceptual_distance(*large, network, published=True) == pytest.approx(expected, rel=1e-4)
     assert expected != pytest.approx(perceptual_distance(*large, network), rel=0.01)
+
+
+def test_lpips_over_the_shipped_reader(pair):
+    cxr, target = (np.tile(image, (4, 4)) for image in pair)
+    network = perceptual_network("reader")
+    assert perceptual_distance(target, target, network) == 0
+    near = perceptual_distance(target, 0.8 * target + 0.2 * cxr, network)
+    assert 0 < near < perceptual_distance(target, cxr, network)
+    assert perceptual_distance(cxr, target, network) == pytest.approx(perceptual_distance(target, cxr, network), 1e-4)
+
+
+def test_reader_distance_by_hand():
+    stages = nn.ModuleList([nn.Conv2d(1, 2, 1, bias=False)])
+    with torch.no_grad():
+        stages[0].weight.copy_(torch.tensor([3.0, 4.0]).view(2, 1, 1, 1))
+    images, others = torch.tensor([[[[1.0, -1.0]]]]), torch.tensor([[[[1.0, 1.0]]]])
+    # standardised, each pixel points along +-(0.6, 0.8): the left ones agree, the right ones are opposite, 4 apart
+    assert reader_distance(stages, images, others).item() == pytest.approx(2.0)
 
 
 def test_lpips_stands_in_the_table_where_it_is_asked_for(hub, tmp_path):
