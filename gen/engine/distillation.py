@@ -42,6 +42,9 @@ class DistillationJob(Strict):
     teacher: Path = Field(description="pipeline folder of any task; its codec and its task go into the student")
     guide: Path | None = Field(None, description="pipeline folder of a less trained teacher, to move away from")
     initialise_from: Path | None = Field(None, description="pipeline folder of a student whose weights start the run")
+    initialise_over: Path | None = Field(
+        None, description="what that student was distilled from: the change between the two is added to this teacher"
+    )
     consistency: ConsistencyConfig
     lora_rank: int = Field(0, ge=0, description="0 trains all weights, >0 low-rank adapters, merged at export [lora]")
     steps: int = Field(4, gt=0, description="sampling steps that the exported student takes unless told otherwise")
@@ -51,6 +54,8 @@ class DistillationJob(Strict):
     def _guided(self) -> DistillationJob:
         if (self.guide is None) != (self.consistency.guide_scale == 0):
             raise ValueError("guide: goes with consistency.guide_scale > 0; set both or neither")
+        if self.initialise_over is not None and self.initialise_from is None:
+            raise ValueError("initialise_over: goes with initialise_from, the student that was distilled from it")
         return self
 
 
@@ -75,7 +80,9 @@ class DistillationLearner(DatasetLearner):
             self.dataset.store.check_codec(self.codec.signature().tolist())
         told = job.consistency.guidance_channels, job.consistency.objective == "mean_velocity"
         student = student_of(self.teacher, *told).requires_grad_(True)
-        if job.initialise_from is not None:
+        if job.initialise_over is not None:
+            add_change(job.initialise_from, job.initialise_over, student)
+        elif job.initialise_from is not None:
             start_from(job.initialise_from, student)
         if job.lora_rank:
             with_adapters(student, job.lora_rank)
@@ -91,7 +98,7 @@ class DistillationLearner(DatasetLearner):
         with torch.no_grad():
             batch = with_link_latents(self.codec, batch)
             z0 = self.task.drawn(target_latents(self.codec, batch), batch)
-            condition = self.task(batch)
+            condition = self.task(batch | {"parts": "some"})  # what a teacher may do without, so may its student
         return self.objective(self.trained["denoiser"], z0, condition)
 
     def stepped(self) -> None:
@@ -140,6 +147,28 @@ def start_from(folder: Path, student: Denoiser) -> None:
     if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in wanted.items()}:
         raise UserError(f"initialise_from={folder}: no student of this teacher's shape and guidance_channels")
     student.backbone.load_state_dict(weights)
+
+
+@torch.no_grad()
+def add_change(folder: Path, over: Path, student: Denoiser) -> None:
+    """Add to a student, still its teacher's equal, what distilling changed in another model of its kind.
+
+    The acceleration vector of LCM-LoRA (arXiv 2311.05556). A first layer that reads more channels keeps those as they
+    are. Errors: UserError where the two are not of the student's shapes.
+    """
+    after, before = (CXRPipeline.from_pretrained(path).unet.state_dict() for path in (folder, over))
+    own = student.backbone.state_dict()  # shares its storage with the weights
+    if set(after) != set(own) or not set(before) < set(own):
+        raise UserError(f"initialise_from={folder}, initialise_over={over}: no student of this kind and its teacher")
+    for name, weight in own.items():
+        if name not in before:
+            weight.copy_(after[name])
+            continue
+        change = after[name] - before[name]
+        shared = weight[:, : change.shape[1]] if name == "conv_in.weight" else weight
+        if shared.shape != change.shape:
+            raise UserError(f"initialise_from={folder}: {name} has another shape than this teacher's")
+        shared += change
 
 
 def load_guide(folder: Path, source: CXRPipeline) -> Denoiser:

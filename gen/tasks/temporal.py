@@ -25,7 +25,8 @@ class TemporalTask(TextTask):
     """Text states and the encoder's tokens, the prior beside the noise.
 
     Two nulls: of everything, which training and `batch["null"] = "all"` use, and of the events alone, prior and gap
-    kept, which drawing uses otherwise; guidance then strengthens what the events do.
+    kept, which drawing uses otherwise; guidance then strengthens what the events do. Training and `batch["parts"] =
+    "some"` leave events out at random.
     """
 
     needs = Needs(columns=("events", "gap_hours"), links={"prior": 1})
@@ -66,7 +67,7 @@ class TemporalTask(TextTask):
         prior, there = batch["link_prior"][:, 0], batch["link_prior_mask"][:, 0]
         gap = torch.tensor([_hours(value) for value in batch["gap_hours"]], device=prior.device)
         cells = [read_cell(cell) for cell in batch["events"]]
-        if self.conditioner.training:
+        if self.conditioner.training or batch.get("parts") == "some":
             cells = [[] if torch.rand(()) < config.drop_events else cell for cell in cells]
         whole = batch.get("null") == "all" or self.conditioner.training
         tokens, mask = self.conditioner.read(cells, gap, prior, there, self.text)

@@ -21,7 +21,10 @@ CONTEXT = ("link_context", "link_context_mask", "context_view", "context_angle")
 
 
 class ViewTask(TextTask):
-    """Text states, the view's token, tokens of context images; those also come as feature maps. The null has none."""
+    """Text states, the view's token, tokens of context images; those also come as feature maps. The null has none.
+
+    Training and `batch["parts"] = "some"` leave parts out at random.
+    """
 
     needs = Needs(columns=("angle", *CONTEXT[2:]), links={"context": MOST})
     control: ClassVar = {"prompts": ("prompt",), "contexts": CONTEXT}
@@ -46,7 +49,7 @@ class ViewTask(TextTask):
     def forward(self, batch: dict) -> Condition:
         """Shapes: B prompts, views, angles; link_context [B, M, c, h, w] -> tokens [B, L + 1 + M g g, D]."""
         text, study = super().forward(batch), read_study(batch, SEPARATOR)
-        if self.conditioner.training:
+        if self.conditioner.training or batch.get("parts") == "some":
             text, study = (part.drop(self.conditioner.config.part_drop) for part in (text, study))
         tokens, mask = self.conditioner(study)
         null, null_mask = self.conditioner(study.drop(1.0))

@@ -106,6 +106,7 @@ def test_training_drops_events_by_themselves():
     with torch.no_grad():
         given = task(batch_of(DOSES))
     assert close(given.tokens, task.eval()({**batch_of([])}).tokens) and not given.null().spatial.any()
+    assert close(given.tokens, task({**batch_of(DOSES), "parts": "some"}).tokens)  # as a student that is distilled asks
     task.train()(batch_of(DOSES)).null().tokens.square().sum().backward()
     assert task.conditioner.no_gap.grad.any()
 

@@ -135,6 +135,9 @@ def test_training_leaves_parts_out_one_by_one(task):
         assert len(set(counts)) > 1 and max(counts) <= 4
     finally:
         encoder.eval()
+    encoder.register_to_config(part_drop=1.0)  # a student that is distilled asks for it, too
+    assert torch.equal(task(study() | {"parts": "some"}).mask, plain.null_mask)
+    encoder.register_to_config(part_drop=0.2)
 
 
 def test_an_unknown_view_is_refused(task):

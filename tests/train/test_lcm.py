@@ -9,9 +9,9 @@ import yaml
 from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file
 
-from gen.engine.distillation import ADAPTED, DistillationLearner
+from gen.engine.distillation import ADAPTED, DistillationLearner, add_change
 from gen.engine.distillation import DistillationJob as Job
-from gen.errors import exit_on_user_error
+from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, student_of
 from gen.pipeline import CXRPipeline
 from gen.train import lcm
@@ -160,6 +160,32 @@ def test_a_student_goes_on_from_an_earlier_one(recipe, straight, tiny_pipeline_d
     with pytest.raises(SystemExit):
         main(recipe, f"run={tmp_path}/no", f"initialise_from={tiny_pipeline_dir}")
     assert "no student of this teacher's shape" in capsys.readouterr().err
+
+
+def test_what_distilling_changed_is_added_to_another_teacher(recipe, straight, tiny_pipeline_dir, tmp_path, capsys):
+    other = CXRPipeline.from_pretrained(tiny_pipeline_dir)
+    wide = torch.nn.Conv2d(2 * other.unet.conv_in.in_channels, other.unet.conv_in.out_channels, 3, padding=1)
+    with torch.no_grad():
+        other.unet.conv_out.weight.mul_(0.5)
+    student, old = (student_of(Denoiser(other.unet), 8) for _ in range(2))
+    add_change(straight / "export", tiny_pipeline_dir, student)
+    before, after = unet_weights(tiny_pipeline_dir), unet_weights(straight / "export")
+    given, had = student.backbone.state_dict(), old.backbone.state_dict()
+    for name, weight in given.items():
+        wanted = had[name] + after[name] - before[name] if name in before else after[name]
+        torch.testing.assert_close(weight, wanted)
+    student.backbone.conv_in, kept = wide, wide.weight.detach().clone()
+    add_change(straight / "export", tiny_pipeline_dir, student)
+    channels = after["conv_in.weight"].shape[1]
+    torch.testing.assert_close(
+        wide.weight[:, :channels] - kept[:, :channels], after["conv_in.weight"] - before["conv_in.weight"]
+    )
+    assert torch.equal(wide.weight[:, channels:], kept[:, channels:])
+    with pytest.raises(UserError, match="no student of this kind and its teacher"):
+        add_change(tiny_pipeline_dir, straight / "export", student)
+    with pytest.raises(SystemExit):
+        main(recipe, f"run={tmp_path}/no", f"initialise_over={tiny_pipeline_dir}")
+    assert "goes with initialise_from" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
