@@ -39,7 +39,7 @@ check: $(READY)  ## lint and types
 	@$(BIN)/pyright
 
 bench: $(READY)  ## the promised ratios and times, on this machine
-	@failed=0; for part in bench bench_speed bench_bone bench_data bench_sets bench_eval; do $(BIN)/python tests/$$part.py || failed=1; done; \
+	@failed=0; for part in bench bench_speed bench_arithmetic bench_bone bench_data bench_sets bench_eval; do $(BIN)/python tests/$$part.py || failed=1; done; \
 		$(BIN)/python train/memory.py configs/text_512.yaml || failed=1; exit $$failed
 
 chaos: $(READY)  ## kills, full disks, hostile files on the real program; long
