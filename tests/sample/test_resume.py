@@ -61,7 +61,7 @@ def test_new_columns_reach_kept_rows(draw, manifest, tmp_path):
         (("--steps", 3), "drawn with steps '2', now '3'"),
         (("--guidance", 4), "drawn with guidance"),
         (("--view", "PA"), "drawn with prompt"),
-        (("--dtype", "bfloat16"), "drawn with dtype"),
+        (("--dtype", "float16"), "drawn with dtype"),
         (("--n", 1), "holds 000001_seed6.png"),
         (("--seed", 6), "holds 000000_seed5.png"),
         (("--format", "dicom"), "holds 000000_seed5.png"),
