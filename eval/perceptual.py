@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -19,6 +18,7 @@ Backbone = Literal["reader", "alex", "vgg", "squeeze"]
 Distance = Callable[["Tensor", "Tensor"], "Tensor"]
 WEIGHTS = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
 NAMES = WEIGHTS | {"reader": "the shipped reader, all layers alike: on a scale of its own, not the published one"}
+MULTIPLE = 32  # pixels
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.hub would otherwise run what a pickle says
 
 
@@ -69,7 +69,16 @@ def _reader_distance() -> Distance:
     from gen.judges.reader import Reader
 
     layers = list(Reader.load().classifier.trunk)
-    return partial(reader_distance, nn.ModuleList([nn.Sequential(*layers[:3]), *layers[3:-2]]).eval())
+    stages = nn.ModuleList([nn.Sequential(*layers[:3]), *layers[3:-2]]).eval()
+    return lambda images, others: reader_distance(stages, _padded(images), _padded(others))
+
+
+def _padded(images: Tensor) -> Tensor:
+    """Sides that the stages can halve; what is added repeats the edge. Shapes: [B, C, H, W] -> [B, C, H', W']."""
+    from torch.nn import functional as F
+
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
 
 
 def _where(backbone: Backbone) -> tuple[Path, str]:

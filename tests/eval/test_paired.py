@@ -151,7 +151,7 @@ def test_lpips_correct_and_as_published(hub, pair):
 
 
 def test_lpips_over_the_shipped_reader(pair):
-    cxr, target = (np.tile(image, (4, 4)) for image in pair)
+    cxr, target = (np.tile(image, (4, 4))[:101, :75] for image in pair)
     network = perceptual_network("reader")
     assert perceptual_distance(target, target, network) == 0
     near = perceptual_distance(target, 0.8 * target + 0.2 * cxr, network)
