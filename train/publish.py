@@ -1,8 +1,8 @@
 """Make a small, shareable model folder of a run: python train/publish.py runs/text_256/export OUT [--codec DIR]
 
-Casts weights to float16, puts in a codec whose decoder was trained further (its encoder must be the same), measures the
-model on the index and writes the model card. With --base, what is equal in another model's folder is left out, and of
-the denoiser only the difference is kept.
+Casts weights to float16, puts in a codec whose decoder was trained further (its encoder must be the same), and with
+--base leaves out what is equal in another model's folder, and of the denoiser all but the difference, of low rank. What
+is then there is measured on the index and written on the model card.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import appearance_figures, reconstruction_figures
-from gen.errors import exit_on_user_error
+from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, difference, lost
 from gen.models.loading import load_codec
 from gen.models.recoding import check_same_latents
 from gen.pipeline import CXRPipeline
+from gen.schedulers import SegmentScheduler
 from gen.schema import DataConfig
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "lcm": LCMScheduler}
@@ -77,13 +78,6 @@ def card(template: Path, figures: dict, runs: list[dict], train_images: int) -> 
     return text
 
 
-def write_model(pipeline: CXRPipeline, figures: dict, runs: list[dict], text: str, folder: Path) -> None:
-    """Weights in float16, figures and card."""
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))
-    (folder / "README.md").write_text(text)
-
-
 def _content(folder: Path) -> dict[str, object]:
     """Weights and words of a component; a tokenizer also notes how long the last texts were, which is left out."""
     content: dict[str, object] = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
@@ -113,41 +107,70 @@ def slim(folder: Path, base: Path, rank: int) -> float:
     return missing
 
 
-def main() -> None:
-    """Publish one run."""
+def resampled(pipeline: CXRPipeline, sampler: str | None, segments: int | None) -> CXRPipeline:
+    """With another sampler on the same schedule, or another number of segments; the run's own where neither is given.
+
+    Errors: UserError for segments of a sampler that has none.
+    """
+    if sampler is not None:
+        pipeline.scheduler = SAMPLERS[sampler].from_config(pipeline.scheduler.config)
+    if segments is not None:
+        if not isinstance(pipeline.scheduler, SegmentScheduler):
+            raise UserError(f"--segments: {type(pipeline.scheduler).__name__} has none; leave it out")
+        pipeline.scheduler = SegmentScheduler.from_config(pipeline.scheduler.config, segments=segments)
+    return pipeline
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="export folder of train/ldm.py")
-    parser.add_argument("out", type=Path, help="model folder to write")
+    parser.add_argument("run", type=Path, help="export folder of train/ldm.py or train/lcm.py")
+    parser.add_argument("out", type=Path, help="model folder to write, beside its base if it has one")
     parser.add_argument("--codec", type=Path, help="export folder of a decoder trained further")
     parser.add_argument("--index", type=Path, default=Path("index.parquet"), help="index to measure on")
     parser.add_argument("--steps", type=int, help="the model's default sampling steps")
     parser.add_argument("--guidance", type=float, help="the model's default guidance scale")
-    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="ddim", help="the model's default sampler")
+    parser.add_argument("--sampler", choices=sorted(SAMPLERS), help="the default sampler; the run's own if left out")
+    parser.add_argument("--segments", type=int, help="segments of a student's sampler; its own if left out")
     parser.add_argument("--name", default="cxr-gen", help="model name written into every record")
     parser.add_argument("--figures", type=Path, help="JSON of figures to print on the card, in place of measuring")
     parser.add_argument("--base", type=Path, help="model folder of which only the differences are kept")
     parser.add_argument("--rank", type=int, default=16, help="rank of the kept differences")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def ready(arguments: argparse.Namespace) -> CXRPipeline:
+    """The run's pipeline with the codec, the sampler and the defaults that were asked for."""
     pipeline = CXRPipeline.from_pretrained(arguments.run)
     defaults = {"steps": arguments.steps, "guidance": arguments.guidance, "name": arguments.name}
     pipeline.register_to_config(**{name: value for name, value in defaults.items() if value is not None})
     if arguments.codec:
         pipeline = with_codec(pipeline, load_codec(arguments.codec))
-    pipeline.scheduler = SAMPLERS[arguments.sampler].from_config(pipeline.scheduler.config)
-    figures, images = json.loads(arguments.figures.read_text()) if arguments.figures else {}, 0
-    if not arguments.figures:
-        figures, images = measure(pipeline, arguments.index)
-    exports = [folder for folder in (arguments.codec, arguments.run) if folder is not None]
+    return resampled(pipeline, arguments.sampler, arguments.segments)
+
+
+def publish(arguments: argparse.Namespace, folder: Path) -> dict:
+    """Write weights in float16, figures of what was written, and the card; returns the figures."""
+    pipeline = ready(arguments)
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    if arguments.base:
+        print(f"{slim(folder, arguments.base, arguments.rank):.2%} of the change of weights is left out")
+    if arguments.figures:
+        figures, images = json.loads(arguments.figures.read_text()), 0
+    else:
+        figures, images = measure(CXRPipeline.from_pretrained(folder), arguments.index)
+    exports = [export for export in (arguments.codec, arguments.run) if export is not None]
     runs = list({run["run"]: run for export in exports for run in history(export)}.values())
     template = CARDS / f"{'model' if pipeline.config.task == 'text' else pipeline.config.task}_card.md"
-    text = card(template, figures, runs, images)
+    (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))
+    (folder / "README.md").write_text(card(template, figures, runs, images))
+    return figures
 
-    def write(folder: Path) -> None:
-        write_model(pipeline, figures, runs, text, folder)
-        if arguments.base:
-            print(f"{slim(folder, arguments.base, arguments.rank):.2%} of the change of weights is left out")
 
-    replace_folder(arguments.out, write)
+def main() -> None:
+    """Publish one run."""
+    arguments, figures = parsed(), {}
+    replace_folder(arguments.out, lambda folder: figures.update(publish(arguments, folder)))
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB\n{json.dumps(figures, indent=1)}")
 

@@ -6,17 +6,18 @@ import json
 import pytest
 import torch
 
+from gen.data.index import read_index, write_index
 from gen.errors import UserError
+from gen.objectives.flow import ConsistencyConfig, build_sampler
 from gen.pipeline import CXRPipeline
-from gen.train.publish import slim, write_model
-
-FIGURES: dict = {}
+from gen.train import publish
+from gen.train.publish import slim
 
 
 @pytest.fixture
 def folders(tiny_pipeline, tmp_path):
     """A base, and a model tuned from it by a change of rank 2, in full and slim."""
-    write_model(copy.deepcopy(tiny_pipeline), FIGURES, [], "A base.", tmp_path / "base")
+    copy.deepcopy(tiny_pipeline).to(torch.float16).save_pretrained(tmp_path / "base")
     tuned = CXRPipeline.from_pretrained(tmp_path / "base")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -26,7 +27,7 @@ def folders(tiny_pipeline, tmp_path):
                 left = torch.randn(len(matrix), 2, generator=generator)
                 matrix += 0.05 * left @ torch.randn(2, matrix.shape[1], generator=generator)
     for name in ("full", "slim"):
-        write_model(copy.deepcopy(tuned), FIGURES, [], "Tuned.", tmp_path / name)
+        copy.deepcopy(tuned).to(torch.float16).save_pretrained(tmp_path / name)
     return tmp_path
 
 
@@ -80,3 +81,31 @@ def test_a_difference_of_another_base_is_refused(folders):
     other.write_text(json.dumps(settings | {"block_out_channels": [2 * n for n in settings["block_out_channels"]]}))
     with pytest.raises(UserError, match="slim"):
         CXRPipeline.from_pretrained(folders / "slim")
+
+
+def test_a_student_keeps_its_sampler_and_figures_are_of_what_is_written(folders, world, tmp_path, monkeypatch):
+    student = CXRPipeline.from_pretrained(folders / "full")
+    shape = {"solver": "ddim", "guidance_channels": 8, "target_decay": 0.5, "guide_scale": 0.0}
+    settings = ConsistencyConfig(grid=4, segments=4, guidance=(1.0, 2.0), **shape)
+    student.register_modules(scheduler=build_sampler(settings, student.scheduler))
+    student.save_pretrained(folders / "student")
+    table = read_index(world / "index.csv").assign(may_ship=True)
+    write_index(table.assign(split=table["split"].replace("val", "test")), tmp_path / "index.csv")
+    options = ("--index", tmp_path / "index.csv", "--base", folders / "base", "--rank", 4, "--name", "student")
+    command = ["publish.py", folders / "student", folders / "out", *options, "--segments", 2]
+    monkeypatch.setattr("sys.argv", [str(word) for word in command])
+    publish.main()
+    made = CXRPipeline.from_pretrained(folders / "out")
+    assert made.scheduler.config.segments == 2 and made.config.name == "student"
+    assert not (folders / "out" / "vae").exists()
+    figures = json.loads((folders / "out" / "figures.json").read_text())
+    expected, images = publish.measure(made, tmp_path / "index.csv")
+    assert (
+        figures["appearance"] == pytest.approx(expected["appearance"])
+        and f"{images}" in (folders / "out" / "README.md").read_text()
+    )
+
+
+def test_segments_of_a_sampler_without_are_refused(folders):
+    with pytest.raises(UserError, match="--segments: .* has none"):
+        publish.resampled(CXRPipeline.from_pretrained(folders / "full"), None, 2)
