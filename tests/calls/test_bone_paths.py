@@ -88,27 +88,48 @@ def test_crumbs_are_left_out():
     assert kept[5, 5] and not kept[25, 25] and kept.sum() == 100
 
 
-def test_blending_keeps_gradients_and_meets_the_rim():
-    """In one dimension, between 0 and 1, gradients of nothing give the straight line."""
-    everywhere = np.tile(np.linspace(0, 1, 12), (9, 1))
-    mask = np.zeros((9, 12), bool)
-    mask[2:7, 2:10] = True
-    flat = np.full((9, 12), 0.3)
-    np.testing.assert_allclose(poisson_blend(flat, everywhere, mask), everywhere, atol=1e-9)
-    # the global image's own gradients, however far off in level, give it back
-    np.testing.assert_allclose(poisson_blend(everywhere + 5, everywhere, mask), everywhere, atol=1e-9)
+@pytest.fixture
+def square():
+    mask = np.zeros((24, 30), bool)
+    mask[4:20, 5:25] = True
+    return mask
 
 
-def test_a_single_pixel_by_hand():
-    """4 f = neighbours + 4 l - l's neighbours: (1 + 2 + 3 + 4) + (4 * 0.5 - 0) = 12, f = 3."""
-    everywhere, local = np.zeros((3, 3)), np.zeros((3, 3))
-    everywhere[0, 1], everywhere[1, 0], everywhere[1, 2], everywhere[2, 1] = 1, 2, 3, 4
-    local[1, 1] = 0.5
-    mask = np.zeros((3, 3), bool)
-    mask[1, 1] = True
-    blended = poisson_blend(local, everywhere, mask)
-    assert blended[1, 1] == pytest.approx(3)
-    assert np.array_equal(blended[~mask], everywhere[~mask])
+def test_level_and_the_black_outside_do_not_count(square):
+    """A local image that differs from the global one in level alone, and is black outside, gives the global one."""
+    everywhere = np.random.default_rng(0).random(square.shape)
+    local = np.where(square, everywhere + 0.3, 0.0)
+    np.testing.assert_allclose(poisson_blend(local, everywhere, square), everywhere, atol=1e-9)
+
+
+def test_the_local_images_gradients_are_kept_within(square):
+    everywhere = np.tile(np.linspace(0, 1, square.shape[1]), (square.shape[0], 1))
+    local = np.where(square, 0.2 + 0.1 * np.random.default_rng(0).random(square.shape), 0.0)
+    blended = poisson_blend(local, everywhere, square)
+    laplacian = lambda image: np.diff(image, 2, axis=0)[:, 1:-1] + np.diff(image, 2, axis=1)[1:-1]  # noqa: E731
+    inside, rim = np.s_[7:15, 8:20], np.s_[4:6, 5:23]  # of the interior: 3 pixels from the rim on, and the rim
+    np.testing.assert_allclose(laplacian(blended)[inside], laplacian(local)[inside], atol=1e-9)
+    np.testing.assert_allclose(laplacian(blended)[rim], laplacian(everywhere)[rim], atol=1e-9)
+    border = square.copy()
+    border[5:19, 6:24] = False
+    assert np.array_equal(blended[~square | border], everywhere[~square | border])
+
+
+def test_a_step_by_a_linear_system():
+    """A mask of 9 x 9, three wide where it is narrower by 3: a local step of 1 after the first column there."""
+    everywhere, local, mask = np.zeros((11, 11)), np.zeros((11, 11)), np.zeros((11, 11), bool)
+    mask[1:10, 1:10] = True  # 3 narrower: rows and columns 4 to 6
+    local[:, 5:] = 1.0
+    divergence = np.zeros((9, 9))
+    divergence[3:6, 3], divergence[3:6, 4] = 1, -1  # forward differences at column 4, of the box the fourth
+    number, matrix = np.arange(49).reshape(7, 7), np.zeros((49, 49))
+    for row, column in np.ndindex(7, 7):
+        matrix[number[row, column], number[row, column]] = -4
+        for r, c in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
+            if 0 <= r < 7 and 0 <= c < 7:
+                matrix[number[row, column], number[r, c]] = 1
+    expected = np.linalg.solve(matrix, divergence[1:8, 1:8].ravel()).reshape(7, 7)
+    np.testing.assert_allclose(poisson_blend(local, everywhere, mask)[2:9, 2:9], expected, atol=1e-12)
 
 
 def test_nothing_to_blend():
