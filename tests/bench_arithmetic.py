@@ -27,6 +27,7 @@ from gen.engine.loop import Loop
 from gen.engine.processes import precision
 from gen.models.speed import fastest_dtype
 from gen.schema import LatentJob
+from gen.train.memory import limits
 
 SIDE = 2048  # of the matrices whose product gives the peak
 BATCHES = (1, 4, 16, 64)
@@ -109,6 +110,7 @@ def memory() -> Iterator[Row]:
         drawn = found.sampling_weights + max(found.denoising.at(batch), found.decoding.at(batch))
         yield f"sampling, float16, batch {batch}: GB", drawn / 1e9, None
         yield f"training, adamw, batch {batch}: GB", found.training(batch, False, "adamw") / 1e9, None
+    print("\n".join(limits(found)))
 
 
 def scaling() -> Iterator[Row]:

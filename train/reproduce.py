@@ -67,7 +67,11 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     guide = [f"guide={early}"] if teacher != SHIPPED else ["guide=null", "consistency.guide_scale=0"]
     return [
         *encoding,
-        [*_training("lcm.py", "mean_velocity_256", index, moments, out / "fast", minutes), f"teacher={teacher}", *guide],
+        [
+            *_training("lcm.py", "mean_velocity_256", index, moments, out / "fast", minutes),
+            f"teacher={teacher}",
+            *guide,
+        ],
         [f"{ROOT}/train/publish.py", f"{out / 'fast' / 'export'}", f"{out / 'fast_model'}", f"--index={index}"],
     ]
 
