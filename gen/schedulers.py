@@ -33,7 +33,7 @@ class SegmentScheduler(DDIMScheduler):
     """Draws with a student that answers with the lower edge of each of `segments` equal stretches of time.
 
     A student that is told where to arrive (gen.objectives.mean_velocity) takes any number of segments; with one a time
-    step no noise is taken anew.
+    step no noise is taken anew. `grid` is the number of times at which a student was taught; null: at any.
 
     With no more steps than segments it is DDIM without noise. With more, a step that would end within a segment goes to
     its edge first, as the student has learnt it, and takes as much noise anew as brings it back to where it should end:
@@ -45,6 +45,7 @@ class SegmentScheduler(DDIMScheduler):
     def __init__(
         self,
         segments: int = 1,
+        grid: int | None = None,
         num_train_timesteps: int = 1000,
         beta_start: float = 0.0001,
         beta_end: float = 0.02,
@@ -55,6 +56,8 @@ class SegmentScheduler(DDIMScheduler):
     ) -> None:
         if segments < 1 or num_train_timesteps % segments:
             raise ValueError(f"segments={segments}: must divide num_train_timesteps={num_train_timesteps}")
+        if grid is not None and num_train_timesteps % grid:
+            raise ValueError(f"grid={grid}: must divide num_train_timesteps={num_train_timesteps}")
         super().__init__(
             num_train_timesteps=num_train_timesteps,
             beta_start=beta_start,
@@ -67,6 +70,19 @@ class SegmentScheduler(DDIMScheduler):
             set_alpha_to_one=True,
             timestep_spacing="trailing",
         )
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Times of a number of steps; each the next noisier one at which the student has learned to answer.
+
+        Errors: ValueError for more steps than there are such times.
+        """
+        super().set_timesteps(num_inference_steps, device)
+        if self.config.grid is None:
+            return
+        if num_inference_steps > self.config.grid:
+            raise ValueError(f"at most {self.config.grid}, the times at which this student was taught")
+        hop = self.config.num_train_timesteps // self.config.grid
+        self.timesteps = (self.timesteps // hop + 1) * hop - 1
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

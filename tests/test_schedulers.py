@@ -83,3 +83,21 @@ def test_a_student_is_told_where_it_arrives(segments, steps, expected):
     sampler = made(segments)
     sampler.set_timesteps(steps)
     assert sampler.ends() == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "times"),
+    [(1, [999]), (2, [999, 499]), (3, [999, 749, 374]), (8, [999, 874, 749, 624, 499, 374, 249, 124])],
+)
+def test_steps_lie_on_the_times_that_were_taught(steps, times):
+    sampler = SegmentScheduler.from_config(base("v_prediction").config, segments=1000, grid=8)
+    sampler.set_timesteps(steps)
+    assert sampler.timesteps.tolist() == times and sampler.ends() == [*times[1:], -1]
+
+
+def test_more_steps_than_were_taught_are_refused():
+    sampler = SegmentScheduler.from_config(base("v_prediction").config, segments=1000, grid=8)
+    with pytest.raises(ValueError, match="at most 8, the times at which this student was taught"):
+        sampler.set_timesteps(10)
+    with pytest.raises(ValueError, match="grid=7: must divide"):
+        SegmentScheduler.from_config(base("v_prediction").config, grid=7)

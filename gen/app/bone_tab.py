@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.app.answers import plainly, whole
-from gen.app.drawings import Drawn, write_files
+from gen.app.drawings import Drawn, most_steps, write_files
 from gen.app.uploads import FILE_TYPES, as_picture, read_upload
 from gen.errors import UserError
 
 if TYPE_CHECKING:
     from gen.app.session import Session
-
-MOST_STEPS = 50
 
 
 class BoneTab:
@@ -27,7 +25,7 @@ class BoneTab:
         """An upload on the left, the slider on the right."""
         import gradio as gr
 
-        self.session, config = session, session.pipeline(self.task).config
+        self.session, pipeline = session, session.pipeline(self.task)
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
                 gr.Markdown("A frontal radiograph of any size; the soft-tissue image keeps its size and its detail.")
@@ -35,7 +33,13 @@ class BoneTab:
                 with gr.Row():
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53, min_width=100)
                     steps = gr.Slider(
-                        1, MOST_STEPS, config.steps, step=1, label="Steps", min_width=120, elem_id="bone-steps"
+                        1,
+                        most_steps(pipeline),
+                        pipeline.config.steps,
+                        step=1,
+                        label="Steps",
+                        min_width=120,
+                        elem_id="bone-steps",
                     )
                 anyway = gr.Checkbox(label="Even if it does not look like a frontal radiograph", elem_id="bone-anyway")
                 button = gr.Button("Suppress bones", variant="primary", elem_id="suppress")

@@ -8,11 +8,17 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from gen.provenance import SynthesisRecord, save_png
+
+if TYPE_CHECKING:
+    from gen.pipeline import CXRPipeline
+
+MOST_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ def write_files(drawn: Drawn, folder: Path) -> Files:
     for path, (image, record) in zip(dicoms, pairs, strict=True):
         _save_dicom(image, record, path)
     return Files(pngs, _together(pngs, folder / "synthetic_png.zip"), _together(dicoms, folder / "synthetic_dicom.zip"))
+
+
+def most_steps(pipeline: CXRPipeline) -> int:
+    """The right end of a page's slider: what a student was taught at most, and for others a patient person's limit."""
+    return pipeline.scheduler.config.get("grid") or MOST_STEPS
 
 
 def told_steps(progress: Callable, steps: int) -> Callable:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gen.app.answers import number, plainly, whole
-from gen.app.drawings import Drawn
+from gen.app.drawings import Drawn, most_steps
 from gen.app.shown import answer, radiographs
 from gen.app.uploads import FILE_TYPES, as_picture, read_upload
 from gen.errors import UserError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gen.app.session import Session
 
 COLUMNS = ("hour", "code", "value", "unit")
-MOST_FUTURES, MOST_STEPS, LARGEST_GUIDANCE = 4, 50, 10
+MOST_FUTURES, LARGEST_GUIDANCE = 4, 10
 WIDTH, MARGIN, ROW = 640, 40, 18  # of the timeline
 
 
@@ -67,7 +67,7 @@ class TemporalTab:
         )
         with gr.Row():
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53)
-            steps = gr.Slider(1, MOST_STEPS, config.steps, step=1, label="Steps", elem_id="future-steps")
+            steps = gr.Slider(1, most_steps(pipeline), config.steps, step=1, label="Steps", elem_id="future-steps")
             guidance = gr.Slider(1, LARGEST_GUIDANCE, 1, step=0.5, label="Weight of the events")
         button = gr.Button("Predict", variant="primary", elem_id="predict")
         return [file, events, visits, count, prompt, seed, steps, guidance], events, visits, button

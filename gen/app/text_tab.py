@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gen.app.answers import number, plainly, whole
-from gen.app.drawings import told_steps
+from gen.app.drawings import most_steps, told_steps
 from gen.app.shown import answer, radiographs
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ANY = "any"  # whatever the prompt says
 VIEWS = (ANY, "PA", "AP", "AP SUPINE", "LATERAL")
 SEXES = ((ANY, ""), ("woman", "F"), ("man", "M"))
 OPENING = "Chest radiograph with "
-MOST_IMAGES, MOST_STEPS, LARGEST_GUIDANCE = 4, 50, 10
+MOST_IMAGES, LARGEST_GUIDANCE = 4, 10
 
 
 class TextTab:
@@ -47,7 +47,8 @@ class TextTab:
     def _asked(self) -> tuple[list, object]:
         import gradio as gr
 
-        config = self.session.pipeline(self.task).config
+        pipeline = self.session.pipeline(self.task)
+        config = pipeline.config
         prompt = gr.Textbox(EXAMPLES[0], label="Prompt", lines=2, max_lines=4, max_length=500, elem_id="prompt")
         chips = gr.CheckboxGroup(list(CHIPS), label="Findings, put into words for you", elem_classes="chips")
         chips.input(_in_words, chips, prompt, show_progress="hidden", api_visibility="private")
@@ -59,7 +60,9 @@ class TextTab:
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53, min_width=100)
             count = gr.Slider(1, MOST_IMAGES, 2, step=1, label="Images", min_width=120, elem_id="images")
         with gr.Row():
-            steps = gr.Slider(1, MOST_STEPS, config.steps, step=1, label="Steps", min_width=120, elem_id="steps")
+            steps = gr.Slider(
+                1, most_steps(pipeline), config.steps, step=1, label="Steps", min_width=120, elem_id="steps"
+            )
             guidance = gr.Slider(1, LARGEST_GUIDANCE, config.guidance, step=0.5, label="Guidance", min_width=120)
         button = gr.Button("Draw", variant="primary", elem_id="draw")
         gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples", api_visibility="private")

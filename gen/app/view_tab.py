@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gen.app.answers import number, plainly, whole
-from gen.app.drawings import told_steps
+from gen.app.drawings import most_steps, told_steps
 from gen.app.shown import answer, radiographs
 from gen.app.text_tab import ANY, VIEWS
 from gen.app.uploads import FILE_TYPES, read_upload
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gen.app.session import Session
 
 GIVEN = 3  # images of a study
-MOST_STEPS, LARGEST_GUIDANCE = 50, 10
+LARGEST_GUIDANCE = 10
 
 
 class ViewTab:
@@ -43,7 +43,8 @@ class ViewTab:
     def _asked(self) -> tuple[list, object]:
         import gradio as gr
 
-        config = self.session.pipeline(self.task).config
+        pipeline = self.session.pipeline(self.task)
+        config = pipeline.config
         prompt = gr.Textbox(
             "", label="Prompt", placeholder="Cardiomegaly.", lines=2, max_length=500, elem_id="view-prompt"
         )
@@ -60,7 +61,7 @@ class ViewTab:
                     )
                     given += [file, gr.Dropdown(list(VIEWS), value=ANY if place else "PA", label="its view")]
         with gr.Row():
-            steps = gr.Slider(1, MOST_STEPS, config.steps, step=1, label="Steps", elem_id="view-steps")
+            steps = gr.Slider(1, most_steps(pipeline), config.steps, step=1, label="Steps", elem_id="view-steps")
             guidance = gr.Slider(1, LARGEST_GUIDANCE, config.guidance, step=0.5, label="Guidance")
         button = gr.Button("Draw", variant="primary", elem_id="view-draw")
         return [prompt, wanted, angle, seed, steps, guidance, *given], button

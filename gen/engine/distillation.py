@@ -54,6 +54,8 @@ class DistillationJob(Strict):
     def _guided(self) -> DistillationJob:
         if (self.guide is None) != (self.consistency.guide_scale == 0):
             raise ValueError("guide: goes with consistency.guide_scale > 0; set both or neither")
+        if self.steps > self.consistency.grid:
+            raise ValueError(f"steps={self.steps}: at most consistency.grid={self.consistency.grid}")
         if self.initialise_over is not None and self.initialise_from is None:
             raise ValueError("initialise_over: goes with initialise_from, the student that was distilled from it")
         return self

@@ -153,11 +153,11 @@ def build_sampler(config: ConsistencyConfig, scheduler: SchedulerMixin) -> Sched
     """
     if config.objective == "mean_velocity":
         every = scheduler.config.num_train_timesteps
-        sampler = SegmentScheduler.from_config(scheduler.config, segments=every)
+        sampler = SegmentScheduler.from_config(scheduler.config, segments=every, grid=config.grid)
     elif config.segments == 1:
         sampler = LCMScheduler.from_config(scheduler.config, original_inference_steps=config.grid, clip_sample=False)
     else:
-        sampler = SegmentScheduler.from_config(scheduler.config, segments=config.segments)
+        sampler = SegmentScheduler.from_config(scheduler.config, segments=config.segments, grid=config.grid)
     steps = sampler.config.num_train_timesteps
     if steps % config.grid:
         raise UserError(f"consistency.grid={config.grid}: must divide the teacher's {steps} time steps")

@@ -206,7 +206,7 @@ def test_mean_velocities_are_learned_by_the_same_job(jumps, tiny_pipeline):
     check_one_step(student, tiny_pipeline)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_a_student_of_mean_velocities_comes_back_from_its_folder_and_draws_in_any_steps(jumps, tmp_path, steps):
     first = CXRPipeline.from_pretrained(jumps / "export")
     first.save_pretrained(tmp_path / "again")
@@ -222,6 +222,11 @@ def test_a_student_of_mean_velocities_comes_back_from_its_folder_and_draws_in_an
     assert len(told) == steps and [left for _, left in told] == [
         t - end - 1 for t, end in zip(times, [*times[1:], -1], strict=True)
     ]
+
+
+def test_more_steps_than_its_grid_are_refused(jumps):
+    with pytest.raises(UserError, match="steps=5: SegmentScheduler refuses .at most 4, the times at which"):
+        CXRPipeline.from_pretrained(jumps / "export")("AP view.", steps=5, progress=False)
 
 
 def test_a_resumed_run_of_mean_velocities_ends_with_the_same_bits(recipe, jumps, tmp_path):

@@ -91,7 +91,18 @@ def test_a_student_keeps_its_sampler_and_figures_are_of_what_is_written(folders,
     student.save_pretrained(folders / "student")
     table = read_index(world / "index.csv").assign(may_ship=True)
     write_index(table.assign(split=table["split"].replace("val", "test")), tmp_path / "index.csv")
-    options = ("--index", tmp_path / "index.csv", "--base", folders / "base", "--rank", 4, "--name", "student")
+    options = (
+        "--index",
+        tmp_path / "index.csv",
+        "--base",
+        folders / "base",
+        "--rank",
+        4,
+        "--name",
+        "student",
+        "--steps",
+        4,
+    )
     command = ["publish.py", folders / "student", folders / "out", *options, "--segments", 2]
     monkeypatch.setattr("sys.argv", [str(word) for word in command])
     publish.main()
