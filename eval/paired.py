@@ -16,7 +16,7 @@ from . import labels
 from .bone_measures import as_published, bone_suppression, errors, perceptual_distance
 from .perceptual import NAMES, perceptual_network
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
-from .section import BAD, GOOD, UNCLEAR, Better, Section, Table, Verdict
+from .section import BAD, GOOD, UNCLEAR, Better, Figure, Section, Table, Verdict
 from .tables import read_pairs
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ COLUMNS = ("cxr", "target", "output")
 OTHERS = "output_"
 IDENTITY = "identity"
 LOWER = ("MSE", "LPIPS")
+COSTS = {"seconds": "s", "calls": ""}  # of the method "output", where the table has them
 UNITS = {"PSNR": "dB"}
 
 
@@ -41,6 +42,7 @@ def measure_pairs(table: str | Path, draws: int = DRAWS, seed: int = 0, backbone
     network = perceptual_network(backbone) if backbone else None
     results = measures(pairs, ["cxr", *methods], network)
     section = summary(results, pairs.get("patient", pd.Series(range(len(pairs)))).to_numpy(), draws, seed)
+    section.figures += [figure for name, unit in COSTS.items() for figure in _cost(pairs, name, unit)]
     section.notes.append(f"LPIPS over {NAMES[backbone]}." if backbone else "LPIPS was not asked for (--lpips).")
     return section
 
@@ -95,6 +97,14 @@ def summary(results: pd.DataFrame, patients: np.ndarray, draws: int = DRAWS, see
         "read it with BSR residual. An equal image has no finite PSNR and is left out of its mean."
     )
     return section
+
+
+def _cost(pairs: pd.DataFrame, name: str, unit: str) -> list[Figure]:
+    """Seconds or network calls an image, as cxr-sample bone wrote them down."""
+    known = pd.to_numeric(pairs.get(name, pd.Series(dtype=float)), errors="coerce").dropna()
+    if known.empty:
+        return []
+    return [Figure(f"{name} an image", float(known.mean()), n=len(known), unit=unit, better="low", group="output")]
 
 
 def _one(cxr: np.ndarray, target: np.ndarray, output: np.ndarray, network: Distance | None) -> dict[str, float]:

@@ -120,7 +120,7 @@ def suppress_all(
                 break
     if outcome.done < len(items):
         interrupt.end(f"{outcome.done} of {len(items)} images are done")
-    _write_pairs(out, items, rows)
+    _write_pairs(out, items, rows, network_calls(settings))
     return outcome
 
 
@@ -199,13 +199,24 @@ def _append(out: Path, row: dict[str, str]) -> None:
         writer.writerow(row)
 
 
-def _write_pairs(out: Path, items: Sequence[Radiograph], rows: dict[str, dict[str, str]]) -> None:
+def network_calls(settings: dict) -> int | None:
+    """Calls of the drawing network that an image takes; None for tiles, whose number depends on its shape."""
+    if settings["scale"] > 1:
+        return None
+    return settings["steps"] * settings["draws"] * settings["looks"] * (2 if settings["dual"] else 1)
+
+
+def _write_pairs(
+    out: Path, items: Sequence[Radiograph], rows: dict[str, dict[str, str]], calls: int | None = None
+) -> None:
     """The table that `cxr-eval bone` reads, where the real soft-tissue images are known."""
-    known = [item for item in items if item.target and rows[item.path]["status"] == DONE]
-    outputs = [str((out / rows[item.path]["file"]).absolute()) for item in known]
+    known = [(item, rows[item.path]) for item in items if item.target and rows[item.path]["status"] == DONE]
     lines = [
-        {"cxr": item.path, "target": item.target, "output": output, "patient": item.patient}
-        for item, output in zip(known, outputs, strict=True)
+        {
+            **{"cxr": item.path, "target": item.target, "output": str((out / row["file"]).absolute())},
+            **{"patient": item.patient, "seconds": row["seconds"], "calls": calls},
+        }
+        for item, row in known
     ]
     if lines:
         with replacing(out / TABLE) as temporary, temporary.open("w", newline="") as file:

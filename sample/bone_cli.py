@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from gen.calls.bone import BoneModel
 
 
+Lungs = Annotated[
+    str | None,
+    typer.Option(help="segmenter: the shipped one if left out, a folder, xrv (extra [eval]) or xrv:FILE.safetensors"),
+]
+
+
 def bone(
     radiographs: Annotated[Path, typer.Argument(help="an image or DICOM file, a folder of them, or an index")],
     out: Annotated[Path, typer.Option(help="folder to write into; the same command again goes on")],
@@ -37,6 +43,7 @@ def bone(
         ),
     ] = 8,
     dual: Annotated[bool, typer.Option(help="draw as GL-LCM does, 50 steps in two paths; to compare with")] = False,
+    lungs: Lungs = None,
     anyway: Annotated[bool, typer.Option(help="also of images that look inverted, lateral or like no chest")] = False,
     triptychs: Annotated[bool, typer.Option(help="before, after and removed side by side, as PNG")] = True,
     device: OnDevice = "auto",
@@ -52,12 +59,16 @@ def bone(
     from .bone import radiographs as listed
     from .bone import suppress_all
 
+    if lungs and not dual:
+        raise UserError("--lungs: names the mask of --dual; give both or neither")
     items = listed(radiographs)
     how = {"dtype": dtype, "attention": attention, "compiled": compiled, "low_memory": low_memory}
     load = partial(load_pipeline, revision=revision, device=device, difference=True, **how)
-    finder = load_bone_model(model, load, steps, seed, draws, dual)
+    finder = load_bone_model(model, load, steps, seed, draws, dual, lungs)
     settings = {"model_hash": finder.record.model_hash, "steps": finder.record.steps, "seed": seed, "draws": draws}
-    settings |= {"scale": scale, "looks": 1 if dual or scale > 1 else looks, "dual": dual}
+    settings |= {"scale": scale, "looks": 1 if dual or scale > 1 else looks, "dual": dual} | (
+        {"lungs": lungs} if lungs else {}
+    )
     outcome = suppress_all(finder, items, out, settings, anyway, triptychs)
     typer.echo(f"{outcome.done - len(outcome.refused)} soft-tissue images are in {out}")
     for line in outcome.refused:
@@ -65,12 +76,18 @@ def bone(
 
 
 def load_bone_model(
-    model: str | None, load: Callable[[str], CXRPipeline], steps: int | None, seed: int, draws: int, dual: bool
+    model: str | None,
+    load: Callable[[str], CXRPipeline],
+    steps: int | None,
+    seed: int,
+    draws: int,
+    dual: bool,
+    lungs: str | None = None,
 ) -> BoneModel:
     """A bone pipeline as `load` gets it ready, or a baseline network where the folder holds one."""
     from gen.calls.bone import diffusion_bones, regressed_bones
     from gen.calls.bone_dual import dual_bones
-    from gen.judges.lungs import LungSegmenter
+    from gen.judges.pspnet import lung_segmenter
     from gen.models.bone import REGRESSORS
     from gen.models.loading import load_component, weights_hash
     from gen.pipeline import WEIGHTS
@@ -85,5 +102,5 @@ def load_bone_model(
             raise UserError(f"--dual: {folder} is a plain network, which draws nothing; leave --dual out")
         return regressed_bones(load_component(REGRESSORS[named], folder).eval(), folder.name, weights_hash(folder))
     if dual:
-        return dual_bones(load(str(folder)), LungSegmenter.load(), steps, seed)
+        return dual_bones(load(str(folder)), lung_segmenter(lungs), steps, seed)
     return diffusion_bones(load(str(folder)), steps, seed, draws)

@@ -10,36 +10,39 @@ import typer
 
 from gen.errors import UserError
 
+from .bone_cli import Lungs
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gen.judges.lungs import LungSegmenter
+    from gen.calls.bone_dual import Segments
 
 
 def lung_pairs(
     index: Annotated[Path, typer.Argument(help="index with soft-tissue images (column soft)")],
     out: Annotated[Path, typer.Option(help="folder of the new set; run the same command again to go on")],
+    lungs: Lungs = None,
 ) -> None:
     """Add to training and validation pairs the same pairs within the lungs, black elsewhere (arXiv 2508.03357).
 
-    The mask is the shipped segmenter's, wide as GL-LCM's is. Pairs of the split test stay as they are.
+    The mask is as wide as GL-LCM's. Pairs of the split test stay as they are.
     """
     import pandas as pd
 
     from gen.data.index import read_index, write_index
     from gen.data.pairs import paired_rows
-    from gen.judges.lungs import LungSegmenter
+    from gen.judges.pspnet import lung_segmenter
 
     rows = paired_rows(read_index(index))
     seen = rows[rows["split"] != "test"]
     if seen.empty:
         raise UserError(f"{index}: no row of split 'train' or 'val' has an image in column 'soft'; give pairs")
-    inside = within_lungs(seen, out, LungSegmenter.load())
+    inside = within_lungs(seen, out, lung_segmenter(lungs))
     write_index(pd.concat([rows, inside], ignore_index=True), out / "index.parquet")
     typer.echo(f"{len(rows)} pairs and {len(inside)} of them within the lungs; wrote {out / 'index.parquet'}")
 
 
-def within_lungs(rows: pd.DataFrame, out: Path, segmenter: LungSegmenter) -> pd.DataFrame:
+def within_lungs(rows: pd.DataFrame, out: Path, segmenter: Segments) -> pd.DataFrame:
     """Write every pair within its radiograph's lungs, where it is not there yet; returns the new rows."""
     import pandas as pd
     from tqdm import tqdm
@@ -54,7 +57,7 @@ def within_lungs(rows: pd.DataFrame, out: Path, segmenter: LungSegmenter) -> pd.
     return pd.DataFrame(made)
 
 
-def _write(record: dict, places: dict[str, Path], segmenter: LungSegmenter) -> None:
+def _write(record: dict, places: dict[str, Path], segmenter: Segments) -> None:
     import torch
 
     from gen.calls.bone_dual import LUNGS

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -97,6 +98,16 @@ def test_a_table_of_pairs(tmp_path):
     assert good.control > 10 * good.value
     assert [verdict.kind for verdict in section.verdicts] == ["good", "bad"]
     assert section.tables[0].rows[0][0] == "BSR"
+
+
+def test_seconds_and_calls_stand_in_the_table_where_they_are_known(tmp_path):
+    table = write_table(tmp_path, rows=2)
+    assert not any("an image" in figure.name for figure in measure_pairs(table, draws=50).figures)
+    rows = pd.read_csv(table).assign(seconds=[0.5, 1.5], calls=["8", ""])
+    rows.to_csv(table, index=False)
+    section = measure_pairs(table, draws=50)
+    assert section.figure("seconds an image", "output").value == 1.0
+    assert section.figure("calls an image", "output").value == 8 and section.figure("calls an image", "output").n == 1
 
 
 def test_what_is_wrong_with_a_table(tmp_path):

@@ -118,6 +118,7 @@ def test_an_index_with_real_softs_gives_the_table_of_the_evaluation(suppress, tm
         (row,) = csv.DictReader(file)
     assert row["cxr"].endswith("x.png") and row["target"].endswith("s.png") and row["patient"] == "p1"
     assert (tmp_path / "out" / "x.png").samefile(row["output"])
+    assert float(row["seconds"]) > 0 and row["calls"] == "8"  # eight looks of one step
     assert json.loads((tmp_path / "out" / "bone.json").read_text())["steps"] == 1
 
 
@@ -134,6 +135,8 @@ def test_the_baseline_network_is_a_model_too(network, cxr_sample, tmp_path):
         "bone", tmp_path / "x.png", "--out", tmp_path / "two", "--model", tmp_path / "unet", "--dual"
     )
     assert code == 2 and "--dual" in error and not (tmp_path / "two").exists()
+    code, _, error = cxr_sample("bone", tmp_path / "x.png", "--out", tmp_path / "two", "--lungs", "xrv")
+    assert code == 2 and "--lungs: names the mask of --dual" in error and not (tmp_path / "two").exists()
 
 
 def test_pairs_within_the_lungs(cxr_sample, tmp_path):
