@@ -43,7 +43,7 @@ def computes_bfloat16() -> bool:
 
 
 def fastest_dtype(device: str, difference: bool = False) -> torch.dtype:
-    """The fastest dtype whose images are right within half a grey level of 8 bits.
+    """The fastest dtype whose images are right within a grey level of 8 bits, root mean square.
 
     A small `difference` of large numbers, as a bone layer is, keeps float32 on a CPU: bfloat16 has 8 bits of them.
     """

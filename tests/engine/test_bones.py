@@ -41,7 +41,7 @@ def test_it_learns(build, crop, config, tmp_path):
     assert before["psnr"] == pytest.approx(before["identity_psnr"])
     optimizer = torch.optim.AdamW(learner.trained.train().parameters(), lr=1e-2)
     batches = learner.batches(0, 1, 0)
-    for _ in range(40):
+    for _ in range(80):
         optimizer.zero_grad()
         sum(learner(next(batches)).values()).backward()
         optimizer.step()
