@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gen.errors import UserError
-from gen.judges.lungs import LungSegmenter, without_strays
-from gen.judges.preparation import checked
+from gen.judges.lungs import LungSegmenter
 
 NAME = "xrv"
 SIDE = 512  # pixels
@@ -20,14 +19,17 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the three c
 LUNGS, HEART = ("Left Lung", "Right Lung"), "Heart"
 
 
-class PSPNetLungs:
-    """Lungs and heart of a network with one channel of logits for each of `targets`."""
+class PSPNetChest(nn.Module):
+    """Lungs and heart of a network with one channel of logits for each of `targets`, for LungSegmenter."""
+
+    structures = ("lungs", "heart")
 
     def __init__(self, network: nn.Module, targets: list[str]) -> None:
-        self.network, self.targets = network.eval(), targets
+        super().__init__()
+        self.network, self.targets = network, targets
 
     @classmethod
-    def load(cls, weights: str | Path | None = None) -> PSPNetLungs:
+    def load(cls, weights: str | Path | None = None) -> PSPNetChest:
         """From a safetensors file of the network's state_dict; None lets torchxrayvision fetch its own. Extra [eval].
 
         Errors: UserError for a missing package, and weights that can be neither read nor fetched.
@@ -48,30 +50,26 @@ class PSPNetLungs:
             raise UserError(f"{path}: no weights of this PSPNet ({str(error).splitlines()[0][:100]})") from None
         return cls(network, PSPNet.targets)
 
-    @torch.inference_mode()
-    def masks(self, images: Tensor) -> Tensor:
-        """Probabilities of lungs and heart at the images' own size. Shapes: [B, 1, H, W] in [-1, 1] -> [B, 2, H, W]."""
-        height, width = images.shape[-2:]
-        square = checked(images)
-        found = F.interpolate(self._logits(square), square.shape[-2:], mode="bilinear", antialias=True).sigmoid()
-        top, left = ((square.shape[-1] - side) // 2 for side in (height, width))
-        lungs = found[:, [self.targets.index(name) for name in LUNGS]].amax(1)
-        both = torch.stack([lungs, found[:, self.targets.index(HEART)]], dim=1)
-        return without_strays(both[..., top : top + height, left : left + width].cpu())
-
-    def _logits(self, square: Tensor) -> Tensor:
-        small = F.interpolate(square.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
-        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of every target. Shapes: [B, 1, R, R] in [-1, 1] -> [B, T, 512, 512]."""
+        small = F.interpolate(image.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1).to(small) for values in (MEAN, DEVIATION))
         return self.network(((small + 1) / 2 - mean) / deviation)
 
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Probability of lungs and heart, at the image's own size. Shapes: [B, 1, R, R] in [-1, 1] -> [B, 2, R, R]."""
+        found = F.interpolate(self(image), image.shape[-2:], mode="bilinear", antialias=True).sigmoid()
+        lungs = found[:, [self.targets.index(name) for name in LUNGS]].amax(1)
+        return torch.stack([lungs, found[:, self.targets.index(HEART)]], dim=1)
 
-def lung_segmenter(name: str | None = None) -> LungSegmenter | PSPNetLungs:
+
+def lung_segmenter(name: str | None = None) -> LungSegmenter:
     """The shipped segmenter, that of a folder of train/segmenter.py, or "xrv" or "xrv:FILE.safetensors".
 
     Errors: UserError for one that cannot be loaded.
     """
     if name is not None and name.split(":")[0] == NAME:
-        return PSPNetLungs.load(name.partition(":")[2] or None)
+        return LungSegmenter(PSPNetChest.load(name.partition(":")[2] or None))
     return LungSegmenter.load(name)
 
 

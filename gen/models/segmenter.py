@@ -44,6 +44,11 @@ class ChestSegmenter(ModelMixin, ConfigMixin):
             x = block(torch.cat([larger, beside], dim=1))
         return F.pixel_shuffle(self.out(x), self.config.patch).float()
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What is segmented, a channel each."""
+        return tuple(self.config.structures)
+
     def probabilities(self, image: Tensor) -> Tensor:
         """Probability of every structure, at the image's own size. Shapes: [B, 1, H, W] in [-1, 1] -> [B, S, H, W]."""
         side = self.config.resolution
