@@ -28,10 +28,10 @@ def perceptual_network(backbone: Backbone) -> Distance:
     torch.hub fetches the latter if need be. The reader's layers all weigh alike: nobody has asked people about them.
     Errors: UserError naming the file that is needed, and its place, where it can be neither read nor fetched.
     """
-    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
-
     if backbone == "reader":
         return _reader_distance()
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
     if backbone not in get_args(Backbone):
         raise UserError(f"--lpips {backbone}: unknown; one of {', '.join(get_args(Backbone))}")
     try:

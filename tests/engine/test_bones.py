@@ -30,18 +30,18 @@ def config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("build", "crop"),
-    [(lambda: BoneRegressor(widths=(16, 16), resolution=32), None), (lambda: BoneFilters((16, 16), 32), 24)],
+    ("build", "crop", "steps"),
+    [(lambda: BoneRegressor(widths=(16, 16), resolution=32), None, 40), (lambda: BoneFilters((16, 16), 32), 24, 80)],
     ids=["unet", "filters"],
 )
-def test_it_learns(build, crop, config, tmp_path):
+def test_it_learns(build, crop, steps, config, tmp_path):
     torch.manual_seed(0)
     learner = BoneRegressionLearner(build(), Pairs(config, "train"), Pairs(config, "val"), TRAIN, crop)
     before = learner.validate(learner.trained.eval(), tmp_path)
     assert before["psnr"] == pytest.approx(before["identity_psnr"])
     optimizer = torch.optim.AdamW(learner.trained.train().parameters(), lr=1e-2)
     batches = learner.batches(0, 1, 0)
-    for _ in range(80):
+    for _ in range(steps):
         optimizer.zero_grad()
         sum(learner(next(batches)).values()).backward()
         optimizer.step()
