@@ -89,6 +89,10 @@ class LatentLearner(DatasetLearner):
             unet = with_low_rank(unet, self.job.low_rank, whole=("conv_in", "conv_out"))
         return {"task": task, "denoiser": Denoiser(unet)}
 
+    def shards(self) -> list[nn.Module]:
+        """All that is trained."""
+        return list(self.trained.values())
+
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a batch of moments, or of pixels where no moments are cached."""
         task, batch = self.trained["task"], with_link_latents(self.codec, batch)

@@ -31,7 +31,13 @@ def with_priors(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
     found = [_pair(*pair, events, config.follow.history) for pair in _pairs(rows, config.follow)]
     found += _still(found, config.follow.still)
     columns = list(dict.fromkeys([*rows.columns, *ADDED]))
-    return pd.DataFrame(found, columns=columns)
+    return _repeated(pd.DataFrame(found, columns=columns), config.follow.eventful)
+
+
+def _repeated(pairs: pd.DataFrame, times: int) -> pd.DataFrame:
+    """The pairs, training ones with events so many times: where nothing is done there is little to learn."""
+    eventful = (pairs["events"] != "[]") & (pairs["split"] == "train" if "split" in pairs else True)
+    return pairs.loc[pairs.index.repeat(eventful.map({True: times, False: 1}))].reset_index(drop=True)
 
 
 def _pairs(rows: pd.DataFrame, follow: FollowConfig) -> Iterator[tuple[dict, dict, float]]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from gen.config import changed_fields, parse_yaml, save_config
+from gen.engine.placement import Placement
 from gen.errors import UserError
 from gen.schema import Strict
 
@@ -86,7 +87,7 @@ def states(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
+def save_state(accelerator: Accelerator, placed: Placement, run: Path, progress: dict) -> None:
     """Save everything needed to go on, under a temporary name until it is complete; keep the last two."""
     final = run / "state" / f"step-{progress['step']}"
     temporary = final.with_name(f"partial-{progress['step']}")
@@ -94,7 +95,7 @@ def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     accelerator.wait_for_everyone()
     try:
-        accelerator.save_state(str(temporary))
+        placed.save(temporary)
         if accelerator.is_main_process:
             (temporary / "progress.json").write_text(json.dumps(progress))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -114,7 +115,7 @@ def save_state(accelerator: Accelerator, run: Path, progress: dict) -> None:
             shutil.rmtree(old)
 
 
-def load_latest(accelerator: Accelerator, run: Path) -> dict:
+def load_latest(placed: Placement, run: Path) -> dict:
     """Load the newest state and return its progress; a new run starts at step 0."""
     found = states(run)
     if not found:
@@ -122,7 +123,7 @@ def load_latest(accelerator: Accelerator, run: Path) -> dict:
     try:
         progress = json.loads((found[-1] / "progress.json").read_text())
         progress = {"step": int(progress["step"]), "seconds": float(progress["seconds"])}
-        accelerator.load_state(str(found[-1]))
+        placed.load(found[-1])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # accelerate, safetensors, torch and json each have their own types

@@ -95,6 +95,14 @@ class DistillationLearner(DatasetLearner):
             job.consistency, source.scheduler, self.teacher, self.target.module, self.guide
         )
 
+    def shards(self) -> list[nn.Module]:
+        """The student, its average and its teachers."""
+        return [
+            module
+            for module in (self.trained["denoiser"], self.target.module, self.teacher, self.guide)
+            if module is not None
+        ]
+
     def forward(self, batch: dict) -> dict[str, Tensor]:
         """Loss of a batch of moments, or of pixels where no moments are cached."""
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Learner(nn.Module):
     def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
         """Endless batches for one rank from micro-batch number `start` onwards."""
         raise NotImplementedError
+
+    def shards(self) -> Sequence[nn.Module]:
+        """Modules whose weights may lie in parts over the ranks, as they are called by their forward alone."""
+        return ()
 
     def stepped(self) -> None:
         """Called after every optimizer step."""

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gen import seeds
 from gen.engine import checkpoint, metrics
-from gen.engine.ema import EMA
 from gen.engine.learner import Learner
-from gen.engine.optimizers import build_optimizer, set_rate
+from gen.engine.optimizers import set_rate
+from gen.engine.placement import place
 from gen.engine.preemption import Preemption
 from gen.engine.processes import on_cpu, precision
 from gen.errors import UserError
@@ -52,13 +52,8 @@ class Loop:
             use_xformers(learner.trained)
         if config.compile:
             compile_blocks(learner.trained)
-        parameters = [p for p in learner.trained.parameters() if p.requires_grad]
-        fused = self.accelerator.device.type == "cuda"
-        optimizer = build_optimizer(parameters, config, fused)
-        self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
-        self.ema = EMA(learner.trained, config.ema_decay)  # after the ranks have been given the same weights
-        self.accelerator.register_for_checkpointing(self.ema)
-        self.progress = checkpoint.load_latest(self.accelerator, run)
+        self.placed = place(self.accelerator, learner, config)
+        self.progress = checkpoint.load_latest(self.placed, run)
         if config.trackers:
             self.accelerator.init_trackers("cxr-gen", config=metrics.flat(job.model_dump(mode="json")))
 
@@ -73,31 +68,28 @@ class Loop:
         """One optimizer step over `accumulation` micro-batches; returns detached losses and the gradient norm."""
         step = self.progress["step"]
         seeds.seed_step(self.config.seed, self.accelerator.process_index, step)
-        set_rate(self.optimizer, learning_rate(self.config, step, self.fraction()))
+        set_rate(self.placed.optimizer, learning_rate(self.config, step, self.fraction()))
         totals: dict[str, Tensor] = {}
         for micro in range(self.config.accumulation):
             batch = to_device(next(batches), self.accelerator.device)
             last = micro == self.config.accumulation - 1
-            with self._sync(last), self.accelerator.autocast():
-                losses = self.model(batch)
+            with self.placed.sync(last), self.accelerator.autocast():
+                losses = self.placed.model(batch)
                 loss = sum(value for name, value in losses.items() if not name.startswith("_"))
                 self.accelerator.backward(loss / self.config.accumulation)
             for name, value in {**losses, "loss": loss}.items():
                 share = value.detach() / self.config.accumulation
                 totals[name] = totals[name] + share if name in totals else share
             self._check_later(loss.detach(), batch)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = self.placed.clip(self.config.clip_norm)
         totals["grad_norm"] = norm
         if self.accelerator.scaler is None:  # a gradient scaler skips steps whose gradients overflow, and goes on
             self._unchecked = (loss.detach() + norm, batch.get("key", []))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update_parameters(self.learner.trained)
+        self.placed.optimizer.step()
+        self.placed.optimizer.zero_grad(set_to_none=True)
+        self.placed.ema.update_parameters(self.learner.trained)
         self.learner.stepped()
         return totals
-
-    def _sync(self, last: bool):
-        return torch.enable_grad() if last else self.accelerator.no_sync(self.model)
 
     def _check_later(self, loss: Tensor, batch: dict) -> None:
         """Look at the previous loss, so that the device never waits for the host."""
@@ -192,7 +184,7 @@ class Loop:
         if not self.main:
             return
         line = {name: float(value) for name, value in losses.items()}
-        line |= {"lr": float(self.optimizer.param_groups[0]["lr"]), "step": self.progress["step"]}
+        line |= {"lr": float(self.placed.optimizer.param_groups[0]["lr"]), "step": self.progress["step"]}
         line |= {"seconds": round(self.progress["seconds"], 3)}
         metrics.append(self.run / "metrics.jsonl", line)
         self.accelerator.log(line, step=self.progress["step"])
@@ -201,16 +193,17 @@ class Loop:
     def _save(self) -> None:
         self.check_finite()
         if not (self.run / "state" / f"step-{self.progress['step']}" / "progress.json").is_file():
-            checkpoint.save_state(self.accelerator, self.run, self.progress)
+            checkpoint.save_state(self.accelerator, self.placed, self.run, self.progress)
 
     def _validate(self) -> dict[str, float]:
         figures: dict[str, float] = {}
+        averaged = self.placed.averaged()
         if self.main and self._validated[0] == self.progress["step"]:
             figures = self._validated[1]
         elif self.main:
             folder = self.run / "samples" / f"step-{self.progress['step']:07d}"
             folder.mkdir(parents=True, exist_ok=True)
-            figures = self.learner.validate(self.averaged(), folder)
+            figures = self.learner.validate(averaged, folder)
             self.accelerator.log(figures, step=self.progress["step"])
             metrics.append(self.run / "metrics.jsonl", {"step": self.progress["step"], "validation": figures})
             self._validated = (self.progress["step"], figures)
@@ -219,17 +212,13 @@ class Loop:
 
     _validated: tuple[int, dict[str, float]] = (-1, {})  # step and figures
 
-    def averaged(self) -> nn.ModuleDict:
-        """The averaged modules, in evaluation mode."""
-        return self.ema.module.eval()
-
     def _finish(self) -> None:
-        figures = self._validate()
+        figures, averaged = self._validate(), self.placed.averaged()
         if self.main:
             summary = {"figures": figures, "data": self.learner.data_fingerprint(), **self.progress}
 
             def write(folder: Path) -> None:
-                self.learner.export(self.averaged(), folder)
+                self.learner.export(averaged, folder)
                 (folder / "config.yaml").write_text((self.run / "config.yaml").read_text())
                 (folder / "run.json").write_text(json.dumps(summary, indent=1))
 

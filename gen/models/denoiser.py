@@ -179,6 +179,7 @@ def _build_unet(
         attention_head_dim=tuple(max(1, width // config.head_channels) for width in config.block_out_channels),
         cross_attention_dim=token_width,
         time_cond_proj_dim=config.guidance_channels or None,
+        resnet_time_scale_shift="scale_shift" if config.scales else "default",
         class_embed_type="projection" if config.summary else None,
         projection_class_embeddings_input_dim=token_width if config.summary else None,
     )

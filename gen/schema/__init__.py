@@ -55,6 +55,7 @@ class UNetConfig(Strict):
     head_channels: int = Field(64, description="channels of an attention head")
     guidance_channels: int = Field(0, ge=0, description="channels of an embedded guidance scale (distilled models)")
     summary: bool = Field(False, description="add the mean of the tokens to the time embedding, beside cross-attention")
+    scales: bool = Field(False, description="the time embedding scales features as well as shifting them")
     gradient_checkpointing: bool = Field(False, description="trade time for memory in training")
 
 
@@ -118,6 +119,9 @@ class TrainConfig(Strict):
     )
     attention: Literal["sdpa", "xformers"] = Field("sdpa", description="kernels of the denoiser's attention")
     compile: bool = Field(False, description="compile the denoiser's blocks; the first step pays for it")
+    sharded: bool = Field(
+        False, description="spread weights, gradients and moments over the ranks (FSDP); else each has a copy (DDP)"
+    )
     seed: int = Field(0, description="of every random draw")
     checkpoint_every: int = Field(500, gt=0, description="optimizer steps between saved states")
     log_every: int = Field(10, gt=0, description="optimizer steps between lines in metrics.jsonl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from gen.schema.base import Strict
 
@@ -102,6 +102,7 @@ class FollowConfig(Strict):
     consecutive: bool = Field(False, description="only an image and the next one; else every earlier one is a prior")
     farthest: float = Field(8760, gt=0, description="most hours between the two")
     history: float = Field(0, ge=0, description="hours before the prior from which events still count")
+    eventful: PositiveInt = Field(1, description="times that a training pair with events comes in an epoch")
     still: float = Field(
         0, ge=0, lt=1, description="share of null pairs: no events, the target a variant of the prior itself (EHRXDiff)"
     )

@@ -152,11 +152,11 @@ def test_averaged_weights_are_exported(make_loop):
         loop.step(batches)
         decay = min(0.5, (1 + count) / (10 + count))
         averages = {name: decay * averages[name] + (1 - decay) * now for name, now in weights(loop).items()}
-    for name, value in loop.averaged().state_dict().items():
+    for name, value in loop.placed.averaged().state_dict().items():
         torch.testing.assert_close(value, averages[name], rtol=1e-5, atol=1e-6)
     loop._finish()
     exported = load_file(loop.run / "export" / "line.safetensors")
-    assert_same(exported, dict(loop.averaged().state_dict()))
+    assert_same(exported, dict(loop.placed.averaged().state_dict()))
     assert any(not torch.equal(exported[name], value) for name, value in weights(loop).items())
 
 

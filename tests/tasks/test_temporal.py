@@ -158,6 +158,14 @@ def test_pairs_are_all_earlier_images_with_their_events(tmp_path):
     assert set(still.loc[still["prior"] == still["image"], "events"]) == {"[]"}
 
 
+def test_training_pairs_with_events_may_come_more_often(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("patient_id,hour,code,value,unit\na,10,fluid,500,ml\n")
+    config = DataConfig(index=tmp_path / "i.csv", events=path, resolution=8, follow=FollowConfig(eventful=3))
+    assert list(with_priors(series(), config)["image"]) == ["a1.png"] * 3 + ["a3.png"] * 4
+    assert len(with_priors(series().assign(split="test"), config)) == 3
+
+
 def test_events_on_the_clock_of_a_study(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text(

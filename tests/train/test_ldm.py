@@ -52,7 +52,7 @@ job = load_config(LatentJob, sys.argv[1], sys.argv[2:])
 loop = Loop(LatentLearner(job), job, job.train, job.run)
 loop.train()
 digests = []
-for module in (loop.learner.trained, loop.averaged()):
+for module in (loop.learner.trained, loop.placed.averaged()):
     digest = hashlib.sha256()
     for value in module.state_dict().values():
         digest.update(value.numpy().tobytes())
