@@ -19,7 +19,7 @@ from gen.engine.optimizers import build_optimizer
 from gen.errors import UserError
 from gen.schema import TrainConfig
 
-AVERAGES, WEIGHTS, MOMENTS = "averages.safetensors", "model.safetensors", "optimizer.bin"
+AVERAGES, WEIGHTS, MOMENTS = "averages.safetensors", "model.safetensors", "optimizer.safetensors"
 
 
 class Placement(Protocol):
@@ -122,21 +122,26 @@ class Sharded:
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
         weights, averages = self._gathered(self.model), self._gathered(self.ema)
-        moments = get_optimizer_state_dict(self.model, self.optimizer, options=_options())
+        state = get_optimizer_state_dict(self.model, self.optimizer, options=_options()).get("state", {})
+        moments = {f"{kind} {name}": value for name, kinds in state.items() for kind, value in kinds.items()}
         if self.accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(weights, folder / WEIGHTS)
-            save_file(averages, folder / AVERAGES)
-            torch.save(moments, folder / MOMENTS)
+            for name, tensors in ((WEIGHTS, weights), (AVERAGES, averages), (MOMENTS, moments)):
+                save_file(tensors, folder / name)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, each rank its parts."""
-        from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_optimizer_state_dict
+        from torch.distributed.checkpoint import state_dict
 
-        set_model_state_dict(self.model, load_file(folder / WEIGHTS), options=_options())
-        set_model_state_dict(self.ema, load_file(folder / AVERAGES), options=_options())
-        moments = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
-        set_optimizer_state_dict(self.model, self.optimizer, moments, options=_options())
+        state_dict.set_model_state_dict(self.model, load_file(folder / WEIGHTS), options=_options())
+        state_dict.set_model_state_dict(self.ema, load_file(folder / AVERAGES), options=_options())
+        state: dict[str, dict[str, Tensor]] = {}
+        for key, value in load_file(folder / MOMENTS).items():
+            kind, name = key.split(" ", 1)
+            state.setdefault(name, {})[kind] = value
+        groups = [{**group, "params": list(state)} for group in self.optimizer.param_groups]
+        held = {"state": state, "param_groups": groups}
+        state_dict.set_optimizer_state_dict(self.model, self.optimizer, held, options=_options())
 
     def _gathered(self, module: nn.Module) -> dict[str, Tensor]:
         from torch.distributed.checkpoint.state_dict import get_model_state_dict

@@ -129,6 +129,12 @@ class TrainConfig(Strict):
     trackers: tuple[Literal["wandb", "tensorboard"], ...] = Field((), description="besides metrics.jsonl")
     minutes: float | None = Field(None, gt=0, description="wall-clock limit; the schedule then follows the clock")
 
+    @model_validator(mode="after")
+    def _in_parts(self) -> TrainConfig:
+        if self.sharded and self.optimizer == "adamw8bit":
+            raise ValueError("sharded: parts of moments of 8 bits cannot be gathered; set optimizer=adamw")
+        return self
+
     @field_validator("mixed_precision", mode="before")
     @classmethod
     def _no_is_a_word(cls, value: object) -> object:

@@ -13,6 +13,7 @@ from torch import nn
 from gen.engine.checkpoint import states
 from gen.engine.placement import blocks
 from gen.pipeline import CXRPipeline
+from gen.schema import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,3 +89,8 @@ def test_blocks_are_the_members_of_the_outermost_lists():
         nn.ModuleDict({"a": nn.ModuleList([nn.Sequential(inner), nn.Linear(2, 2)])}), nn.Linear(3, 3)
     )
     assert blocks(network) == list(network[0]["a"])
+
+
+def test_moments_of_eight_bits_are_refused():
+    with pytest.raises(ValueError, match="sharded: parts of moments of 8 bits"):
+        TrainConfig(steps=1, batch_size=1, learning_rate=1, lr_schedule="constant", sharded=True, optimizer="adamw8bit")
