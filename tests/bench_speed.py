@@ -28,6 +28,7 @@ from gen.engine.loop import Loop
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Denoiser, build_denoiser, student_of
 from gen.models.loading import load_codec
+from gen.models.prompts import KnownPrompts
 from gen.models.speed import fastest_dtype
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
@@ -68,11 +69,19 @@ def job() -> LatentJob:
     return load_config(LatentJob, RECIPE, overrides)
 
 
-def parts() -> tuple[LatentCodec, nn.Module, Denoiser]:
-    """The shipped codec, and a task and a denoiser of the shipped size with random weights."""
-    codec, settings = load_codec(WEIGHTS / "text_256" / "vae").eval(), job()
+def large_job() -> LatentJob:
+    """The 512 px recipe with a frozen text encoder of CXR-BERT's size, in the batch that a CPU's patience allows."""
+    overrides = ["text.model=null", "text.revision=null", "text.layers=12", "text.width=768", "text.heads=12"]
+    overrides += ["text.lora_rank=0", "text.trainable=false", "train.mixed_precision=auto", "train.trackers=[]"]
+    few = [] if torch.cuda.is_available() else ["train.batch_size=2"]
+    return load_config(LatentJob, RECIPE.with_name("text_512.yaml"), overrides + few)
+
+
+def parts(settings: LatentJob | None = None) -> tuple[LatentCodec, nn.Module, Denoiser]:
+    """The shipped codec, and a task and a denoiser of a recipe's size, the shipped one's, with random weights."""
+    codec, settings = load_codec(WEIGHTS / "text_256" / "vae").eval(), settings or job()
     task = TASKS["text"](build_text_encoder(settings.text, train_tokenizer([PROMPT]))).eval()
-    channels, side, _ = codec.latent_shape(256)
+    channels, side, _ = codec.latent_shape(settings.data.resolution)
     denoiser = build_denoiser(settings.denoiser, channels, side, task.text.width).eval()
     nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.02)
     return codec, task, denoiser
@@ -172,7 +181,8 @@ class Stored(Learner):
 
     def __init__(self, settings: LatentJob, dataset: CXRDataset) -> None:
         super().__init__()
-        codec, task, denoiser = parts()
+        codec, task, denoiser = parts(settings)
+        task.text.known = KnownPrompts()
         self.settings, self.codec, self.task, self.dataset = settings, codec.requires_grad_(False), task, dataset
         self.trained = nn.ModuleDict({"denoiser": denoiser.train()})
         self.objective = DiffusionObjective(settings.objective)
@@ -194,23 +204,29 @@ class Stored(Learner):
         """Nothing is kept."""
 
 
-def stored_images(folder: Path) -> CXRDataset:
+def stored_images(folder: Path, resolution: int = 256) -> CXRDataset:
     """A moments store of 64 images that nobody drew, and its rows."""
     codec = load_codec(WEIGHTS / "text_256" / "vae")
     table = pd.DataFrame({"image": [f"{number}.png" for number in range(64)], "source": "made", "split": "train"})
     table = table.assign(patient_id=table["image"], study_id="s", view="PA", sex="F", age=50.0, findings="Edema")
-    shape = (1, 2 * codec.config.latent_channels, 16, 16)
+    shape = (1, 2 * codec.config.latent_channels, *[resolution // codec.downsample_factor] * 2)
     store = MomentsStore.create(folder, image_keys(table), shape, "bench", codec.signature().tolist())
     for row in range(len(table)):
         store.write(row, torch.randn(shape).half().numpy())
-    return CXRDataset(table, 256, folder)
+    return CXRDataset(table, resolution, folder)
 
 
-def training_step() -> Iterator[Row]:
+def training_steps() -> Iterator[Row]:
+    """Of both recipes; at 512 px no limit, for the codec is but a twentieth of that denoiser and saves little."""
+    yield from training_step("256 px", job(), 1 / 1.5)
+    yield from training_step("512 px", large_job(), None)
+
+
+def training_step(what: str, settings: LatentJob, limit: float | None) -> Iterator[Row]:
     """A step on stored moments against diffusers' text-to-image example, where codec and text encoder run too."""
-    settings = job()
+    resolution = settings.data.resolution
     with tempfile.TemporaryDirectory() as folder:
-        learner = Stored(settings, stored_images(Path(folder) / "moments"))
+        learner = Stored(settings, stored_images(Path(folder) / "moments", resolution))
         loop = Loop(learner, settings, settings.train, Path(folder) / "run", cpu=not torch.cuda.is_available())
         batches = learner.batches(0, 1, 0)
         theirs = example_step(settings, loop.accelerator)
@@ -218,22 +234,19 @@ def training_step() -> Iterator[Row]:
         for _ in range(3):
             loop.step(batches)
         share = learner.waited / (clock() - began)
-        yield (
-            "training step / diffusers' example",
-            interleaved(lambda: loop.step(batches), theirs, PAIRS, clock),
-            1 / 1.5,
-        )
-        yield "waiting for data, share of a step", share, 0.02
+        ratio = interleaved(lambda: loop.step(batches), theirs, PAIRS, clock)
+        yield f"{what}: training step / diffusers' example", ratio, limit
+        yield f"{what}: waiting for data, share of a step", share, 0.02
 
 
 def example_step(settings: LatentJob, accelerator) -> Callable[[], None]:
     """The step of examples/text_to_image/train_text_to_image.py on the same network, batch and precision."""
-    codec, task, denoiser = parts()
+    codec, task, denoiser = parts(settings)
     unet, schedule = denoiser.backbone.train(), DiffusionObjective(settings.objective).scheduler
     device, size = accelerator.device, settings.train.batch_size
     codec, task, unet = codec.to(device), task.to(device), unet.to(device)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.train.learning_rate)
-    pixels = torch.rand(size, 1, 256, 256, device=device) * 2 - 1
+    pixels = torch.rand(size, 1, *[settings.data.resolution] * 2, device=device) * 2 - 1
 
     def step() -> None:
         with accelerator.autocast():
@@ -256,4 +269,4 @@ def example_step(settings: LatentJob, accelerator) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    sys.exit(report((few_steps, training_step), "bench_speed.json"))
+    sys.exit(report((few_steps, training_steps), "bench_speed.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -17,8 +18,8 @@ class EMA(AveragedModel):
         """Move every average towards the module's weights; buffers are copied."""
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
-        for averaged, current in zip(self.module.parameters(), module.parameters(), strict=True):
-            averaged.detach().lerp_(current.detach().to(averaged), 1 - decay)
+        averages, weights = ([weight.detach() for weight in part.parameters()] for part in (self.module, module))
+        torch._foreach_lerp_(averages, weights, 1 - decay)  # as torch's own average does
         for averaged, current in zip(self.module.buffers(), module.buffers(), strict=True):
             averaged.copy_(current)
         self.n_averaged += 1

@@ -11,16 +11,14 @@ from gen.errors import UserError
 from gen.schema import TrainConfig
 
 
-def build_optimizer(
-    parameters: Iterable[nn.Parameter], config: TrainConfig, fused: bool = False
-) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (arXiv 1711.05101), its moments in 32 or in 8 bits a weight (arXiv 2110.02861, extra [low-memory]).
 
     Errors: UserError where the extra is not there.
     """
     settings = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **settings, fused=fused)
+        return torch.optim.AdamW(parameters, **settings, fused=True)
     try:
         from torchao.optim import AdamW8bit
     except ImportError:

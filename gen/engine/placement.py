@@ -48,7 +48,7 @@ class Replicated:
 
     def __init__(self, accelerator: Accelerator, learner: Learner, config: TrainConfig) -> None:
         self.accelerator = accelerator
-        optimizer = build_optimizer(trainable(learner.trained), config, accelerator.device.type == "cuda")
+        optimizer = build_optimizer(trainable(learner.trained), config)
         self.model, self.optimizer = accelerator.prepare(learner, optimizer)
         self.ema = EMA(learner.trained, config.ema_decay)  # after the ranks have been given the same weights
 
@@ -97,7 +97,7 @@ class Sharded:
         for module in (*learner.shards(), *self.ema.module.values()):
             shard(module, accelerator)
         self.parts = trainable(learner.trained)
-        self.optimizer = build_optimizer(self.parts, config, accelerator.device.type == "cuda")
+        self.optimizer = build_optimizer(self.parts, config)
 
     def sync(self, last: bool) -> AbstractContextManager:
         """Within it a backward pass exchanges gradients only if it is the step's last."""

@@ -22,7 +22,8 @@ class KnownPrompts:
     prompt's states are never depends on its companions or on what was drawn before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self.kept = kept
         self._pairs: OrderedDict[str, Pair] = OrderedDict()
         self._source: tuple = ()
         self._owners: tuple = ()  # kept, so that nothing new can get their ids
@@ -41,7 +42,7 @@ class KnownPrompts:
         for prompt in prompts:
             self._pairs.move_to_end(prompt)
         states, masks = zip(*(self._pairs[prompt] for prompt in prompts), strict=True)
-        while len(self._pairs) > KEPT:
+        while len(self._pairs) > self.kept:
             self._pairs.popitem(last=False)
         return torch.stack(states), torch.stack(masks)
 

@@ -58,10 +58,13 @@ FAMILIES |= {"roberta": "Roberta", "t5": "T5"}
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
+PACKED = 8  # few lengths, so that a compiled denoiser meets few shapes
+
+
 class TextEncoder(nn.Module):
     """A tokenizer and an encoder as one function from sentences to token states.
 
-    With `known`, and outside training, each sentence is encoded once.
+    With `known`, each sentence is encoded once as long as the weights stand still.
     """
 
     def __init__(
@@ -86,23 +89,32 @@ class TextEncoder(nn.Module):
         return self.model.config.hidden_size
 
     def forward(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """Token states of sentences, always padded to `max_tokens` so that a row never depends on its batch.
+        """Token states of sentences, padded to `max_tokens` so that a row never depends on its batch.
 
-        Without `mask_padding` padding counts too, as Stable Diffusion has it.
-        Shapes: B strings -> states [B, L, D], mask [B, L] True where a token counts.
+        In training they are padded to the longest of the batch. Without `mask_padding` padding counts too, as Stable
+        Diffusion has it. Shapes: B strings -> states [B, L, D], mask [B, L] True where a token counts.
         """
-        if self.known is None or torch.is_grad_enabled() or self.model.training:
-            return self._encoded(prompts)
+        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.model.parameters())
+        if self.known is None or learns or self.model.training:
+            return self._encoded(prompts, packed=torch.is_grad_enabled() and self.mask_padding)
         settings = (self.max_tokens, self.mask_padding, self.tokenizer)
         return self.known.states(prompts, self.model, settings, self._encoded)
 
-    def _encoded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+    def _encoded(self, prompts: list[str], packed: bool = False) -> tuple[Tensor, Tensor]:
         batch = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        ).to(self.model.device)
-        mask = batch.attention_mask if self.mask_padding else torch.ones_like(batch.attention_mask)
-        states = self.model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
+        )
+        length = _needed(batch.attention_mask) if packed else self.max_tokens
+        ids, mask = (tensor[:, :length].to(self.model.device) for tensor in (batch.input_ids, batch.attention_mask))
+        mask = mask if self.mask_padding else torch.ones_like(mask)
+        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return states, mask.bool().to(states.device)  # a model that is offloaded stands elsewhere than its states
+
+
+def _needed(mask: Tensor) -> int:
+    """Columns up to the last one that counts, a multiple of PACKED of them. Shapes: mask [B, L] -> at most L."""
+    last = int(mask.any(0).nonzero().max()) + 1
+    return min(mask.shape[1], -(-last // PACKED) * PACKED)
 
 
 def build_text_encoder(config: TextConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> TextEncoder:
