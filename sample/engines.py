@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gen.choices import Attention, Compile
 from gen.errors import UserError
 
 from .job import Order, Outcome, Worker
-from .models import Attention, Compile, Device, Dtype, load_pipeline
+from .models import Device, Dtype, load_pipeline
 from .plan import read_plan
 from .split import Shard
 from .store import open_store

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gen.choices import Attention, Compile
 from gen.errors import UserError
 
 from .given import Given, draw_given
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Settings = dict[str, str]
-Attention = Literal["sdpa", "xformers"]
-Compile = Literal["off", "default", "reduce-overhead"]
 
 Revision = Annotated[str | None, typer.Option(help="commit or tag of a hub model")]
 OnDevice = Annotated[Device, typer.Option(help="where to compute; auto takes a GPU if there is one")]

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
+    ("choices",),
     ("errors", "files", "schema", "examples"),
     ("config", "provenance"),
     ("seeds", "schedulers"),

@@ -8,9 +8,10 @@ from typing import ClassVar, Self
 import torch
 from diffusers import DiffusionPipeline
 
+from gen.choices import Attention, Compile
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser
-from gen.models.speed import Attention, Compile, Execution, WarmUp, compile_whole, save_memory, use_xformers
+from gen.models.speed import Execution, WarmUp, compile_whole, save_memory, use_xformers
 
 
 class ExecutionCalls:

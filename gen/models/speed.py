@@ -6,17 +6,15 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
+from gen.choices import Attention, Compile
 from gen.errors import UserError
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Backbone, Denoiser
 
-Attention = Literal["sdpa", "xformers"]
-Compile = Literal["off", "default", "reduce-overhead"]
 XFORMERS = "XFormersAttnProcessor"  # what diffusers calls the processors that use it
 SMALLEST_TILE = 512  # pixels a side; smaller tiles show in the image
 

@@ -18,6 +18,9 @@ CONFIGS = {
     "unet with summary": UNetConfig(
         block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16, summary=True
     ),
+    "unet that is scaled": UNetConfig(
+        block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16, scales=True
+    ),
     "transformer": TransformerConfig(layers=2, heads=2, head_channels=16),
 }
 every_backbone = pytest.mark.parametrize("kind", CONFIGS)
