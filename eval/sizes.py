@@ -27,6 +27,7 @@ WIDER = 4  # pixels of 256
 RIDGE = 0.1
 GOAL = 0.8
 LEAST = 5
+CHANGED = 0.15  # of the size before, from which on the phantoms' reports speak of a change
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,12 @@ def summary(sizes: Sizes, draws: int = DRAWS, seed: int = 0) -> Section:
         rows.append(_errors(sizes, kind, chosen))
     header = ("figure", "findings", *sizes.seen, "own less other events", "95 % interval", "p")
     section.tables.append(Table("Measured and true sizes", header, rows))
+    section.tables.append(_subsets(sizes, cluster_counts(sizes.patients, draws, seed)))
     section.verdicts.append(_verdict(section))
     section.notes.append(
         "Sizes in units of the kind's mean; a change is measured within the finding's mask in the prior, by a "
         "regression fitted to true follow-ups of the training split. The size before is known to all, so that a copy "
-        "has a correlation of size; of change it has none."
+        f"has a correlation of size; of change it has none. Diff: findings that changed by more than {CHANGED:.0%}."
     )
     return section
 
@@ -110,6 +112,32 @@ def _errors(sizes: Sizes, kind: str, chosen: np.ndarray) -> tuple[str, ...]:
     change = sizes.after - sizes.before
     off = [f"{np.abs(seen - change)[chosen].mean():.3f}" for seen in sizes.seen.values()]
     return (f"mean absolute error of size, {kind}", str(int(chosen.sum())), *off, "", "", "")
+
+
+def _subsets(sizes: Sizes, weights: np.ndarray) -> Table:
+    """Errors of size, and directions, of findings that stayed as they were (Same) and of the others (Diff)."""
+    change = sizes.after - sizes.before
+    moved = np.abs(change) > CHANGED * sizes.before
+    rows = []
+    for name, chosen in (("All", moved | True), ("Same", ~moved), ("Diff", moved)):
+        error = {who: partial(_mean, np.abs(seen - change), chosen) for who, seen in sizes.seen.items()}
+        gain = difference(error[DRAWN], error[COPY], weights)
+        values = (f"{value(None):.3f}" for value in error.values())
+        rows.append((f"mean absolute error of size, {name}", str(int(chosen.sum())), *values, *told(gain)))
+    right = {who: partial(_mean, seen * change > 0, moved) for who, seen in sizes.seen.items()}
+    gain = difference(right[DRAWN], right[WRONG], weights)
+    values = (f"{value(None):.3f}" for value in right.values())
+    rows.append(("right direction less other events', Diff", str(int(moved.sum())), *values, *told(gain)))
+    header = ("figure", "findings", *sizes.seen, "drawn less copy", "95 % interval", "p")
+    return Table("Findings that changed, and others", header, rows)
+
+
+def _mean(values: np.ndarray, chosen: np.ndarray, weights: np.ndarray | None):
+    """Mean over the chosen ones. Shapes: weights [D, N] or None -> float or [D]."""
+    counts = (np.ones((1, len(values))) if weights is None else weights) * chosen
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = counts @ values / counts.sum(1)
+    return float(found[0]) if weights is None else found
 
 
 def _observed(

@@ -30,6 +30,19 @@ def test_correlations_agree_with_numpy():
     assert copied == "nan"  # who changes nothing has no correlation of change
 
 
+def test_findings_that_changed_are_judged_by_themselves():
+    given = known(0.5)
+    change = given.after - given.before
+    moved = np.abs(change) > 0.15 * given.before
+    rows = {row[0]: row for row in sizes.summary(given, 100).tables[1].rows}
+    _, same, diff, direction = rows.values()
+    assert [int(row[1]) for row in rows.values()] == [120, (~moved).sum(), moved.sum(), moved.sum()]
+    assert float(diff[3]) == pytest.approx(np.abs(given.seen[sizes.DRAWN] - change)[moved].mean(), abs=5e-4)
+    assert float(diff[5]) == pytest.approx(np.abs(change)[moved].mean(), abs=5e-4)  # a copy's
+    assert float(diff[6]) < 0 < float(same[6])  # where nothing moves a copy is best
+    assert float(direction[3]) > 0.8 and 0.3 < float(direction[4]) < 0.7 and float(direction[5]) == 0
+
+
 def test_other_events_as_good_as_ones_own_is_no_proof():
     given = known(0.5)
     given.seen[sizes.WRONG][:] = given.seen[sizes.DRAWN]
