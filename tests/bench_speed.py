@@ -28,7 +28,6 @@ from gen.engine.loop import Loop
 from gen.models.codec import LatentCodec
 from gen.models.denoiser import Denoiser, build_denoiser, student_of
 from gen.models.loading import load_codec
-from gen.models.prompts import KnownPrompts
 from gen.models.speed import fastest_dtype
 from gen.models.text import build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
@@ -188,7 +187,6 @@ class Stored(Learner):
     def __init__(self, settings: LatentJob, dataset: CXRDataset) -> None:
         super().__init__()
         codec, task, denoiser = parts(settings)
-        task.text.known = KnownPrompts()
         self.settings, self.codec, self.task, self.dataset = settings, codec.requires_grad_(False), task, dataset
         self.trained = nn.ModuleDict({"denoiser": denoiser.train()})
         self.objective = DiffusionObjective(settings.objective)
@@ -214,7 +212,9 @@ def stored_images(folder: Path, resolution: int = 256) -> CXRDataset:
     """A moments store of 64 images that nobody drew, and its rows."""
     codec = load_codec(WEIGHTS / "text_256" / "vae")
     table = pd.DataFrame({"image": [f"{number}.png" for number in range(64)], "source": "made", "split": "train"})
-    table = table.assign(patient_id=table["image"], study_id="s", view="PA", sex="F", age=50.0, findings="Edema")
+    table = table.assign(
+        patient_id=table["image"], study_id="s", view="PA", sex="F", age=range(20, 84), findings="Edema"
+    )
     shape = (1, 2 * codec.config.latent_channels, *[resolution // codec.downsample_factor] * 2)
     store = MomentsStore.create(folder, image_keys(table), shape, "bench", codec.signature().tolist())
     for row in range(len(table)):

@@ -22,15 +22,12 @@ from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser, widened
 from gen.models.loading import load_codec
 from gen.models.lowrank import plain, with_low_rank
-from gen.models.prompts import KnownPrompts
 from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import LatentJob
 from gen.tasks import TASKS
 from gen.tasks.latents import target_latents, with_link_latents
-
-HELD = 2**30  # bytes of token states that a frozen encoder's prompts may take
 
 
 class LatentLearner(DatasetLearner):
@@ -63,9 +60,6 @@ class LatentLearner(DatasetLearner):
             shape = self.codec.latent_shape(self.job.data.resolution)
             settled = self.kind.settled(self.job.task, self.dataset.records.columns)
             conditioner = self.kind.new_conditioner(settled, shape, text.width)
-        frozen = not any(weight.requires_grad for weight in text.parameters())
-        if frozen and not self.job.train.sharded:  # in parts every rank must call it alike
-            text.known = KnownPrompts(HELD // (4 * text.max_tokens * text.width))
         return self.kind(text, None if conditioner is None else conditioner.requires_grad_(True).train())
 
     def _words(self) -> PreTrainedTokenizerBase | None:

@@ -97,15 +97,15 @@ def temporal_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     base, phantoms, moments = _text_model(out), out / "phantom_series", out / "moments_series"
     training = _training("ldm.py", "temporal_256", phantoms / "index.parquet", moments, out / "temporal", minutes)
     return [
-        _phantoms(phantoms, ["--n=1800", "--followed=1", "--seed=11"]),
-        [*_encoding(phantoms / "index.parquet", base, moments), "variants=1", "columns=[image, soft]"],
+        _phantoms(phantoms, ["--n=6600", "--followed=1", "--seed=11"]),
+        [*_encoding(phantoms / "index.parquet", base, moments), "variants=1"],
         [*training, f"codec={base}/vae", f"text.model={base}", f"data.events={phantoms / 'events.parquet'}"],
     ]
 
 
 def bone_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     """Bone suppression, on phantoms with the grey levels of radiographs: a plain network, then what it misses."""
-    phantoms, looks, first = out / "phantom_series", out / "looks", out / "bone_first"
+    phantoms, looks, first = out / "phantom_pairs", out / "looks", out / "bone_first"
     vary = ["vary-pairs", f"{phantoms}/index.parquet", f"--out={looks}", f"--like={index}", "--times=2", "--seed=5"]
     plain = _training("bone_regression.py", "bone_unet_256", looks / "index.parquet", None, first, minutes * FIRST)
     refining = _training("ldm.py", "bone_256", looks / "index.parquet", None, out / "bone", minutes * (1 - FIRST))

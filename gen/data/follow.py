@@ -28,16 +28,15 @@ def with_priors(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
     """
     path = beside(config.index, "events") if config.events is None else config.events
     events = EventTable(read_events(path)) if config.events is not None or Path(path).is_file() else None
-    found = [_pair(*pair, events, config.follow.history) for pair in _pairs(rows, config.follow)]
-    found += _still(found, config.follow.still)
-    columns = list(dict.fromkeys([*rows.columns, *ADDED]))
-    return _repeated(pd.DataFrame(found, columns=columns), config.follow.eventful)
+    pairs = [_pair(*pair, events, config.follow.history) for pair in _pairs(rows, config.follow)]
+    found = [pair for pair in pairs for _ in range(_times(pair, config.follow))]
+    found += _still(pairs, round(len(found) * config.follow.still / (1 - config.follow.still)))
+    return pd.DataFrame(found, columns=list(dict.fromkeys([*rows.columns, *ADDED])))
 
 
-def _repeated(pairs: pd.DataFrame, times: int) -> pd.DataFrame:
-    """The pairs, training ones with events so many times: where nothing is done there is little to learn."""
-    eventful = (pairs["events"] != "[]") & (pairs["split"] == "train" if "split" in pairs else True)
-    return pairs.loc[pairs.index.repeat(eventful.map({True: times, False: 1}))].reset_index(drop=True)
+def _times(pair: dict, follow: FollowConfig) -> int:
+    """How often a pair comes: in training those with events more often, for where nothing is done little is learned."""
+    return follow.eventful if pair["events"] != "[]" and pair.get("split", "train") == "train" else 1
 
 
 def _pairs(rows: pd.DataFrame, follow: FollowConfig) -> Iterator[tuple[dict, dict, float]]:
@@ -70,9 +69,8 @@ def _pair(prior: dict, target: dict, gap: float, events: EventTable | None, hist
     }
 
 
-def _still(pairs: list[dict], share: float) -> list[dict]:
-    """Null pairs of some of the later images with themselves, so many that they are `share` of all."""
-    count = round(len(pairs) * share / (1 - share))
+def _still(pairs: list[dict], count: int) -> list[dict]:
+    """So many null pairs, of some of the later images with themselves."""
     chosen = sorted(pairs, key=lambda pair: mix("still", pair["image"], pair["prior"]))
     chosen = list(itertools.islice(itertools.cycle(chosen), count)) if chosen else []
     same = {"events": "[]"}

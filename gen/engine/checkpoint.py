@@ -124,7 +124,7 @@ def load_latest(placed: Placement, run: Path) -> dict:
         progress = json.loads((found[-1] / "progress.json").read_text())
         progress = {"step": int(progress["step"]), "seconds": float(progress["seconds"])}
         placed.load(found[-1])
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, UserError):
         raise
     except Exception as error:  # accelerate, safetensors, torch and json each have their own types
         reason = " ".join(str(error).split())[:200]

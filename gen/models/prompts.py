@@ -22,8 +22,7 @@ class KnownPrompts:
     prompt's states are never depends on its companions or on what was drawn before.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self.kept = kept
+    def __init__(self) -> None:
         self._pairs: OrderedDict[str, Pair] = OrderedDict()
         self._source: tuple = ()
         self._owners: tuple = ()  # kept, so that nothing new can get their ids
@@ -42,7 +41,7 @@ class KnownPrompts:
         for prompt in prompts:
             self._pairs.move_to_end(prompt)
         states, masks = zip(*(self._pairs[prompt] for prompt in prompts), strict=True)
-        while len(self._pairs) > self.kept:
+        while len(self._pairs) > KEPT:
             self._pairs.popitem(last=False)
         return torch.stack(states), torch.stack(masks)
 
@@ -58,7 +57,9 @@ def _encoded(prompts: list[str], encode: Encode, at_once: int) -> dict[str, Pair
 
 
 def _condition_of(model: nn.Module) -> tuple:
-    """Changes whenever weights are moved, converted or written to."""
+    """Changes whenever weights are moved, converted or written to, or computed with in another precision."""
     weights = list(model.parameters())
     written = sum(0 if weight.is_inference() else weight._version for weight in weights)
-    return weights[0].device, weights[0].dtype, written, sum(weight.data_ptr() for weight in weights)
+    kind = weights[0].device.type
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return weights[0].device, weights[0].dtype, cast, written, sum(weight.data_ptr() for weight in weights)

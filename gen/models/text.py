@@ -64,7 +64,7 @@ PACKED = 8  # few lengths, so that a compiled denoiser meets few shapes
 class TextEncoder(nn.Module):
     """A tokenizer and an encoder as one function from sentences to token states.
 
-    With `known`, each sentence is encoded once as long as the weights stand still.
+    With `known`, and outside training, each sentence is encoded once.
     """
 
     def __init__(
@@ -94,8 +94,7 @@ class TextEncoder(nn.Module):
         In training they are padded to the longest of the batch. Without `mask_padding` padding counts too, as Stable
         Diffusion has it. Shapes: B strings -> states [B, L, D], mask [B, L] True where a token counts.
         """
-        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.model.parameters())
-        if self.known is None or learns or self.model.training:
+        if self.known is None or torch.is_grad_enabled() or self.model.training:
             return self._encoded(prompts, packed=torch.is_grad_enabled() and self.mask_padding)
         settings = (self.max_tokens, self.mask_padding, self.tokenizer)
         return self.known.states(prompts, self.model, settings, self._encoded)

@@ -76,6 +76,16 @@ def test_other_weights_are_asked_anew(plain, remembering, change):
     assert torch.equal(after, wanted) and not torch.equal(after.float(), before)
 
 
+@torch.no_grad()
+def test_another_precision_is_asked_anew(remembering):
+    encoder, rows = remembering
+    encoder(PROMPTS)
+    rows.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(PROMPTS)
+    assert rows == [1, 1, 1]
+
+
 def test_nothing_is_remembered_while_an_encoder_is_trained(remembering):
     encoder, rows = remembering
     encoder.requires_grad_(True)

@@ -15,7 +15,6 @@ from transformers import (
 )
 
 from gen.errors import UserError
-from gen.models.prompts import KnownPrompts
 from gen.models.text import build_text_encoder, load_text_encoder, merged, train_tokenizer
 from gen.schema import TextConfig
 
@@ -158,17 +157,6 @@ def test_training_reads_no_more_padding_than_its_longest_prompt():
     torch.testing.assert_close(states[mask], whole[whole_mask], atol=1e-5, rtol=0)
     encoder.mask_padding = False  # where padding counts it stays
     assert encoder(["Normal chest."])[0].shape[1] == LENGTH
-
-
-def test_a_frozen_encoder_reads_a_prompt_once_in_training_too():
-    encoder, calls = small(), []
-    encoder.known = KnownPrompts()
-    encoder.model.eval().register_forward_hook(lambda *_: calls.append(1))
-    encoder([LONG]), encoder([LONG])
-    assert len(calls) == 2  # it learns: what it said before is out of date
-    encoder.requires_grad_(False)
-    encoder([LONG]), encoder([LONG, LONG])
-    assert len(calls) == 3
 
 
 def test_adapters_alone_are_trained_and_merge_into_the_same_function():

@@ -164,6 +164,8 @@ def test_training_pairs_with_events_may_come_more_often(tmp_path):
     config = DataConfig(index=tmp_path / "i.csv", events=path, resolution=8, follow=FollowConfig(eventful=3))
     assert list(with_priors(series(), config)["image"]) == ["a1.png"] * 3 + ["a3.png"] * 4
     assert len(with_priors(series().assign(split="test"), config)) == 3
+    still = config.model_copy(update={"follow": FollowConfig(eventful=3, still=0.3)})
+    assert len(with_priors(series(), still)) == 10  # three null pairs of ten
 
 
 def test_events_on_the_clock_of_a_study(tmp_path):

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gen.engine.checkpoint import states
-from gen.engine.placement import blocks
+from gen.engine.placement import same_layout
+from gen.engine.sharding import blocks
+from gen.errors import UserError
 from gen.pipeline import CXRPipeline
 from gen.schema import TrainConfig
 
@@ -81,6 +83,29 @@ def test_a_student_and_its_teachers_in_parts(world, tiny_pipeline_dir, tmp_path,
     assert parts == pytest.approx(copies, rel=1e-5)
     assert distance(drawn_weights(tmp_path / "copies"), drawn_weights(tmp_path / "parts")) < 1e-3
     assert len(CXRPipeline.from_pretrained(tmp_path / "parts" / "export")("", progress=False).images) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_learns_beside_a_frozen_text_encoder(world, tmp_path, launched):
+    """A conditioner that has no blocks; and in half precision, where weights are gathered as such."""
+    sizes = ["task.name=view", "text.trainable=false", "train.steps=3", "train.batch_size=2"]
+    copies = launched("ldm.py", world / "text.yaml", tmp_path / "copies", *sizes)
+    parts = launched("ldm.py", world / "text.yaml", tmp_path / "parts", *sizes, "train.sharded=true")
+    assert parts == pytest.approx(copies, rel=1e-5)
+    assert distance(drawn_weights(tmp_path / "copies"), drawn_weights(tmp_path / "parts")) < 1e-3
+    half = [*sizes, "train.sharded=true", "train.mixed_precision=bf16"]
+    assert launched("ldm.py", world / "text.yaml", tmp_path / "half", *half) == pytest.approx(copies, rel=0.03)
+
+
+def test_states_of_another_placement_are_no_damage(tmp_path):
+    (tmp_path / "optimizer.bin").touch()
+    same_layout(tmp_path, "optimizer.safetensors")
+    with pytest.raises(UserError, match="by one process than by several; start as many again"):
+        same_layout(tmp_path, "optimizer.bin")
+    (tmp_path / "custom_checkpoint_0.pkl").touch()
+    with pytest.raises(UserError, match="saved by an earlier version.*choose another run="):
+        same_layout(tmp_path, "optimizer.safetensors")
 
 
 def test_blocks_are_the_members_of_the_outermost_lists():
