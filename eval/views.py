@@ -6,7 +6,8 @@ From a table of image files: context (the view that was given), target (the real
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,18 +26,23 @@ from .tables import read_pairs
 IMAGES = ("context", "target", "generated")
 COLUMNS = ("view", "findings", "patient")
 WRONG = "generated_wrong"
+SIDE = 256  # pixels of the images that are laid over one another
 LEAST = 5  # images with a label and images without it, a view
 SIMILARITY = "similarity to the real view"
 
 
 @dataclass(frozen=True)
 class Views:
-    """N images of asked views. `read` holds target, generated and, with a wrong context, generated_wrong."""
+    """N images of asked views. `read` holds target, generated and, with a wrong context, generated_wrong.
+
+    `off` is how far each kind lies from the real view, mean absolute grey levels of 255. Shapes: [N].
+    """
 
     read: dict[str, Readings]
     asked: np.ndarray
     findings: list[str]
     patients: np.ndarray
+    off: dict[str, np.ndarray] = field(default_factory=dict)
 
     def shuffled(self, seed: int) -> Readings:
         """Each row gets another patient's generated image."""
@@ -52,7 +58,15 @@ def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int
         raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(judge.views)})")
     names = [name for name in (*IMAGES[1:], WRONG) if name in rows]
     read = {name: read_files(judge, rows[name], name) for name in names}
-    return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy()), draws, seed)
+    off = {name: _off(rows[name], rows["target"]) for name in names[1:]}
+    return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy(), off), draws, seed)
+
+
+def _off(drawn: Sequence[str], real: Sequence[str]) -> np.ndarray:
+    from gen.data.images import prepare
+
+    pairs = zip(drawn, real, strict=True)
+    return np.array([127.5 * np.abs(prepare(one, SIDE) - prepare(other, SIDE)).mean() for one, other in pairs])
 
 
 def summary(views: Views, draws: int = DRAWS, seed: int = 0) -> Section:
@@ -133,9 +147,13 @@ def _closeness(views: Views, shuffled: Readings, weights: np.ndarray):
 def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Table:
     found = context_gain(views, shuffled, weights)
     against = "a wrong context" if WRONG in views.read else "another patient's image"
-    row = (against, *told(found), str(len(set(views.patients))))
-    header = ("right context against", "difference", "95 % interval", "p", "patients")
-    return Table(f"{SIMILARITY}, paired by patient", header, [row])
+    patients = str(len(set(views.patients)))
+    rows = [(against, f"{SIMILARITY}, cosine", *told(found), patients)]
+    if WRONG in views.off:
+        nearer = difference(*(partial(labels.mean, views.off[name]) for name in (WRONG, "generated")), weights)
+        rows.append((against, "nearer to it, grey levels of 255", *told(nearer), patients))
+    header = ("right context against", "measure", "gain", "95 % interval", "p", "patients")
+    return Table("What the right context brings, paired by patient", header, rows)
 
 
 def _verdict(table: Table, gain: Interval) -> Verdict:
@@ -145,7 +163,7 @@ def _verdict(table: Table, gain: Interval) -> Verdict:
     if gain.high < 0:
         return Verdict(BAD, f"Generated views are further from the patient's own real view than {against} is.")
     return Verdict(
-        UNCLEAR, f"{table.rows[0][4]} patients cannot tell whether the given view decides whose image is drawn."
+        UNCLEAR, f"{table.rows[0][5]} patients cannot tell whether the given view decides whose image is drawn."
     )
 
 
