@@ -85,7 +85,7 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     training = _training("ldm.py", "view_256", both, stores[0], out / "views", minutes)
     return [
         *encoding,
-        _phantoms(phantoms, ["--n=960", "--views=PA,LATERAL,OBLIQUE", "--followed=0", "--seed=12"]),
+        _phantoms(phantoms, ["--n=1350", "--views=PA,LATERAL,OBLIQUE", "--followed=0", "--seed=12"]),
         [*_encoding(phantoms / "index.parquet", base, stores[1]), "variants=1"],
         ["-m", "gen.phantom.cli", *merge],
         [*training, f"data.moments=[{stores[0]}, {stores[1]}]", f"initialise_from={base}", f"codec={base}/vae"],
