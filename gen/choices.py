@@ -1,4 +1,4 @@
-"""What people choose from by name, said once: in configs, on command lines and in calls. Imports nothing heavy."""
+"""What people choose from by name, for command lines and calls alike. Imports nothing heavy."""
 
 from typing import Literal
 

@@ -13,8 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("gen", "train", "sample", "eval")
 STOREYS = (
-    ("choices",),
-    ("errors", "files", "schema", "examples"),
+    ("errors", "files", "schema", "choices", "examples"),
     ("config", "provenance"),
     ("seeds", "schedulers"),
     ("models", "data", "objectives"),

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from gen.choices import Attention
 from gen.schema.base import Strict
 from gen.schema.codec import CodecConfig, CodecLossConfig
 from gen.schema.tasks import BoneTaskConfig, FollowConfig, TaskConfig, TemporalTaskConfig
@@ -118,7 +117,7 @@ class TrainConfig(Strict):
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = Field(
         "no", description="autocast type; auto takes the fastest that the machine computes natively"
     )
-    attention: Attention = Field("sdpa", description="kernels of the denoiser's attention")
+    attention: Literal["sdpa", "xformers"] = Field("sdpa", description="kernels of the denoiser's attention")
     compile: bool = Field(False, description="compile the denoiser's blocks; the first step pays for it")
     sharded: bool = Field(
         False, description="spread weights, gradients and moments over the ranks (FSDP); else each has a copy (DDP)"
