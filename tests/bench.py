@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from diffusers.utils import logging
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from gen.config import load_config
@@ -88,12 +89,14 @@ def interleaved(
 
 
 def engine_step() -> Iterator[Row]:
-    """The loop's step against forward, backward and optimizer written bare."""
+    """The loop's step against forward, backward, optimizer and average written bare: the work a recipe asks for."""
     job = recipe()
     torch.manual_seed(0)
     trained = model(job)
     bare = Fixed(job, copy.deepcopy(trained)).train()
-    optimizer = torch.optim.AdamW(bare.trained.parameters(), lr=job.train.learning_rate, betas=job.train.betas)
+    settings = {"lr": job.train.learning_rate, "betas": job.train.betas, "fused": True}  # the loop's own kernel
+    optimizer = torch.optim.AdamW(bare.trained.parameters(), **settings)
+    average = AveragedModel(bare.trained, multi_avg_fn=get_ema_multi_avg_fn(job.train.ema_decay))
 
     def written_bare() -> None:
         loss = sum(bare(bare.batch).values())
@@ -101,6 +104,7 @@ def engine_step() -> Iterator[Row]:
         torch.nn.utils.clip_grad_norm_(bare.trained.parameters(), job.train.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
+        average.update_parameters(bare.trained)
 
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(Fixed(job, trained), job, job.train, Path(folder) / "run", cpu=True)
