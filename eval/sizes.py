@@ -18,6 +18,7 @@ import pandas as pd
 
 from gen.errors import UserError
 
+from . import labels
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 
@@ -120,24 +121,19 @@ def _subsets(sizes: Sizes, weights: np.ndarray) -> Table:
     moved = np.abs(change) > CHANGED * sizes.before
     rows = []
     for name, chosen in (("All", moved | True), ("Same", ~moved), ("Diff", moved)):
-        error = {who: partial(_mean, np.abs(seen - change), chosen) for who, seen in sizes.seen.items()}
+        error = {
+            who: partial(labels.mean, np.where(chosen, np.abs(seen - change), np.nan))
+            for who, seen in sizes.seen.items()
+        }
         gain = difference(error[DRAWN], error[COPY], weights)
         values = (f"{value(None):.3f}" for value in error.values())
         rows.append((f"mean absolute error of size, {name}", str(int(chosen.sum())), *values, *told(gain)))
-    right = {who: partial(_mean, seen * change > 0, moved) for who, seen in sizes.seen.items()}
+    right = {who: partial(labels.mean, np.where(moved, seen * change > 0, np.nan)) for who, seen in sizes.seen.items()}
     gain = difference(right[DRAWN], right[WRONG], weights)
     values = (f"{value(None):.3f}" for value in right.values())
     rows.append(("right direction less other events', Diff", str(int(moved.sum())), *values, *told(gain)))
     header = ("figure", "findings", *sizes.seen, "drawn less copy", "95 % interval", "p")
     return Table("Findings that changed, and others", header, rows)
-
-
-def _mean(values: np.ndarray, chosen: np.ndarray, weights: np.ndarray | None):
-    """Mean over the chosen ones. Shapes: weights [D, N] or None -> float or [D]."""
-    counts = (np.ones((1, len(values))) if weights is None else weights) * chosen
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = counts @ values / counts.sum(1)
-    return float(found[0]) if weights is None else found
 
 
 def _observed(
