@@ -119,7 +119,7 @@ def _subsets(sizes: Sizes, weights: np.ndarray) -> Table:
     """Errors of size, and directions, of findings that stayed as they were (Same) and of the others (Diff)."""
     change = sizes.after - sizes.before
     moved = np.abs(change) > CHANGED * sizes.before
-    rows = []
+    off, rows = {who: np.abs(seen - change) for who, seen in sizes.seen.items()}, []
     for name, chosen in (("All", moved | True), ("Same", ~moved), ("Diff", moved)):
         error = {
             who: partial(labels.mean, np.where(chosen, np.abs(seen - change), np.nan))
