@@ -121,10 +121,7 @@ def _subsets(sizes: Sizes, weights: np.ndarray) -> Table:
     moved = np.abs(change) > CHANGED * sizes.before
     off, rows = {who: np.abs(seen - change) for who, seen in sizes.seen.items()}, []
     for name, chosen in (("All", moved | True), ("Same", ~moved), ("Diff", moved)):
-        error = {
-            who: partial(labels.mean, np.where(chosen, np.abs(seen - change), np.nan))
-            for who, seen in sizes.seen.items()
-        }
+        error = {who: partial(labels.mean, np.where(chosen, values, np.nan)) for who, values in off.items()}
         gain = difference(error[DRAWN], error[COPY], weights)
         values = (f"{value(None):.3f}" for value in error.values())
         rows.append((f"mean absolute error of size, {name}", str(int(chosen.sum())), *values, *told(gain)))
