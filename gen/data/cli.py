@@ -126,14 +126,16 @@ def merge(
     out: Annotated[Path, typer.Option(help="index to write, .parquet or .csv")],
     may_ship_only: Annotated[bool, typer.Option(help="keep only rows whose licence lets weights be shared")] = False,
 ) -> None:
-    """Put several indexes together; a patient must be in the same split in all of them."""
+    """Put several indexes and what lies beside them together; a patient must be in the same split in all of them."""
     from gen.data.index import write_index
-    from gen.data.merging import merged
+    from gen.data.merging import merge_beside, merged
     from gen.data.summary import summary as summarise
 
     table, left_out = merged(indexes, may_ship_only)
+    with_it = merge_beside(indexes, table, out)
     write_index(table, out)
-    told = f" without the columns {', '.join(left_out)}, whose paths it could not keep" if left_out else ""
+    told = f" and its {', '.join(with_it)}" if with_it else ""
+    told += f", without the columns {', '.join(left_out)}, whose paths it could not keep" if left_out else ""
     typer.echo(f"{summarise(table)}\n\nwrote {out}{told}")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from gen.data.annotations import beside, read_beside, write_boxes, write_events, write_masks
+from gen.data.events import read_events
 from gen.data.index import PATHS, read_index, validate
 from gen.errors import UserError
 
@@ -28,6 +30,29 @@ def merged(indexes: Sequence[Path], may_ship_only: bool = False) -> tuple[pd.Dat
             table[name] = table[name].fillna("")
     validate(table, " + ".join(map(str, indexes)))
     return table, left_out
+
+
+def merge_beside(indexes: Sequence[Path], table: pd.DataFrame, out: Path) -> list[str]:
+    """Put together what lies beside the indexes, of the merged table's rows, beside `out`; which of it there was.
+
+    Events keep their clock, the study's or the patient's.
+    """
+    found = {
+        name: [index for index in indexes if beside(index, name).is_file()] for name in ("events", "boxes", "masks")
+    }
+    if found["events"]:
+        write_events(_events(found["events"], set(table["patient_id"].astype(str))), out)
+    for name, write in (("boxes", write_boxes), ("masks", write_masks)):
+        if found[name]:
+            rows = pd.concat([read_beside(index, name) for index in found[name]], ignore_index=True)
+            write(rows[rows["image"].isin(table["image"])], out)
+    return [name for name, places in found.items() if places]
+
+
+def _events(indexes: Sequence[Path], patients: set[str]) -> Iterator[pd.DataFrame]:
+    for index in indexes:
+        rows = read_events(beside(index, "events"))
+        yield rows[rows["patient_id"].isin(patients)].rename(columns={"hour": "hours"})
 
 
 def _shippable(table: pd.DataFrame, index: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gen import seeds
@@ -164,7 +164,7 @@ class Loop:
         if step % self.config.checkpoint_every == 0:
             self._save()
         if self.config.validate_every and step % self.config.validate_every == 0:
-            self._validate()
+            self._validate(self.placed.averaged())
 
     def _agreed(self, mine: bool) -> bool:
         if self.config.minutes is not None:  # ranks measure time apart: the first one's clock decides
@@ -195,9 +195,8 @@ class Loop:
         if not (self.run / "state" / f"step-{self.progress['step']}" / "progress.json").is_file():
             checkpoint.save_state(self.accelerator, self.placed, self.run, self.progress)
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, averaged: nn.ModuleDict) -> dict[str, float]:
         figures: dict[str, float] = {}
-        averaged = self.placed.averaged()
         if self.main and self._validated[0] == self.progress["step"]:
             figures = self._validated[1]
         elif self.main:
@@ -213,7 +212,8 @@ class Loop:
     _validated: tuple[int, dict[str, float]] = (-1, {})  # step and figures
 
     def _finish(self) -> None:
-        figures, averaged = self._validate(), self.placed.averaged()
+        averaged = self.placed.averaged()
+        figures = self._validate(averaged)
         if self.main:
             summary = {"figures": figures, "data": self.learner.data_fingerprint(), **self.progress}
 

@@ -36,10 +36,18 @@ class DiffusionObjective:
             condition = condition.scaled(alpha)
         output = denoiser(schedule.add_noise(z0, noise, alpha, sigma), t, condition)
         target = schedule.target(self.config.prediction, z0, noise, alpha, sigma)
-        error = (output.float() - target).square().mean(dim=(1, 2, 3))  # [B]
+        error = self._penalty((output.float() - target).square().mean(dim=1)).mean(dim=(1, 2))  # [B]
         if self.config.min_snr_gamma is not None:
             error = error * schedule.min_snr_weight(self.config.prediction, alpha, sigma, self.config.min_snr_gamma)
         return {"diffusion": error.mean()}
+
+    def _penalty(self, squared: Tensor) -> Tensor:
+        """Squared error of a position, or 2 c (sqrt(e^2 + c^2) - c), pseudo-Huber: a few large errors rule it less.
+
+        Shapes: squared [B, h, w].
+        """
+        width = self.config.huber
+        return squared if width is None else 2 * width * ((squared + width**2).sqrt() - width)
 
     def _times(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Uniform, but for the share of the last time step. Shapes: -> [count]."""

@@ -24,6 +24,9 @@ def phantom(
         str, typer.Option(help="views of every study: PA, AP, AP SUPINE, LATERAL, OBLIQUE, with commas")
     ] = "PA",
     followed: Annotated[float, typer.Option(help="share of patients with follow-ups after 24 and 72 hours")] = 0.15,
+    findings: Annotated[
+        str, typer.Option(help="shares of studies that show a finding, other than usual, such as edema=0.5,mass=0")
+    ] = "",
     workers: Annotated[int, typer.Option(help="processes")] = 1,
 ) -> None:
     """Make a data set of physics phantoms: radiographs, soft-tissue and bone images, masks, findings, events."""
@@ -32,7 +35,8 @@ def phantom(
 
     if workers < 1:
         raise UserError(f"--workers {workers}: at least one")
-    plan = Plan(n, seed, size, tuple(view.strip().upper() for view in views.split(",") if view.strip()), followed)
+    named = tuple(view.strip().upper() for view in views.split(",") if view.strip())
+    plan = Plan(n, seed, size, named, followed, _shares(findings))
     prepare_folder(plan, out)
     _write_all(plan, out, min(workers, os.cpu_count() or 1))
     table = write_tables(plan, out)
@@ -117,6 +121,18 @@ def main() -> None:
     """Entry point of the console script."""
     with exit_on_user_error():
         app()
+
+
+def _shares(findings: str) -> dict[str, float]:
+    """Numbers of `kind=share,kind=share`."""
+    shares = {}
+    for part in filter(None, map(str.strip, findings.split(","))):
+        kind, _, share = part.partition("=")
+        try:
+            shares[kind.strip().lower()] = float(share)
+        except ValueError:
+            raise UserError(f"--findings {part}: write kind=share, such as edema=0.5") from None
+    return shares
 
 
 def _write_all(plan, out: Path, workers: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from gen.phantom.findings import UNITS
 from gen.phantom.geometry import VIEW_ANGLES
 from gen.phantom.series import Event, draw_events, follow
 from gen.phantom.shot import ORGANS, Shot
-from gen.phantom.study import Study, make_study
+from gen.phantom.study import FREQUENCIES, Study, make_study
 from gen.provenance import SynthesisRecord, save_png
 from gen.seeds import mix
 
@@ -47,13 +47,17 @@ BITS = {name: bit for bit, name in enumerate((*ORGANS, *FINDING_NAMES, *DEVICES)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a data set holds: images, seed, size in pixels, views of each study, share of patients with follow-ups."""
+    """What a data set holds: images, seed, size in pixels, views of each study, share of patients with follow-ups.
+
+    findings: kinds, with the share of studies that show them, where it is to be another than FREQUENCIES'.
+    """
 
     n: int
     seed: int
     size: int
     views: tuple[str, ...]
     followed: float = FOLLOWED
+    findings: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """Errors: UserError for the first setting that cannot be."""
@@ -68,6 +72,10 @@ class Plan:
                 raise UserError(f"--views {view}: one or more of {', '.join(VIEW_ANGLES)}, {OBLIQUE}, with commas")
         if not self.views or len(set(self.views)) < len(self.views):
             raise UserError(f"--views {','.join(self.views)}: name each view once")
+        for kind, share in self.findings.items():
+            if kind not in FREQUENCIES or not 0 <= share <= 1:
+                kinds = ", ".join(FREQUENCIES)
+                raise UserError(f"--findings {kind}={share:g}: a share from 0 to 1 of one or more of {kinds}")
 
     def patients(self) -> Iterator[tuple[str, int, int]]:
         """Name, seed and number of images of every patient; the last may have fewer images."""
@@ -90,7 +98,7 @@ def prepare_folder(plan: Plan, out: Path) -> None:
     """
     plan.check()
     settings = {"version": VERSION, "seed": plan.seed, "size": plan.size, "views": list(plan.views)}
-    settings |= {"followed": plan.followed}
+    settings |= {"followed": plan.followed, "findings": plan.findings or None}  # none in older folders
     path = out / SETTINGS
     if path.exists():
         found = json.loads(path.read_text())
@@ -123,7 +131,7 @@ def _threads() -> ThreadpoolController:
 
 def _write_patient(plan: Plan, out: Path, path: Path, job: tuple[str, int, int]) -> None:
     name, seed, count = job
-    first = make_study(seed)
+    first = make_study(seed, frequencies=plan.findings)
     events = draw_events(first, HOURS[-1]) if plan.follows(seed) else []
     hours = HOURS if plan.follows(seed) else HOURS[:1]
     shots = [(hour, view) for hour in hours for view in plan.views][:count]

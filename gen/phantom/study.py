@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -112,14 +112,17 @@ def make_study(
     age: float | None = None,
     findings: Sequence[str] | None = None,
     devices: Sequence[str] | None = None,
+    frequencies: Mapping[str, float] | None = None,
 ) -> Study:
     """Draw a study from a seed; kinds of findings and devices may be given (an empty list: none).
+
+    frequencies: shares of studies that show a kind of finding, in place of FREQUENCIES' own.
 
     Errors: UserError for an unknown kind.
     """
     patient = make_patient(seed, sex, age)
     rng = patient.rng("study")
-    drawn, drawn_devices = _drawn(rng, FREQUENCIES), _drawn(rng, DEVICE_FREQUENCIES)
+    drawn, drawn_devices = _drawn(rng, {**FREQUENCIES, **(frequencies or {})}), _drawn(rng, DEVICE_FREQUENCIES)
     kinds = drawn if findings is None else _known(findings, SIZES, "finding")
     devices = drawn_devices if devices is None else _known(devices, DEVICES, "device")
     bare = body_of(patient)

@@ -87,6 +87,9 @@ class DiffusionConfig(Strict):
     last: float = Field(
         0.0, ge=0, le=1, description="share of samples at the last time step, for models that are called once"
     )
+    huber: float | None = Field(
+        None, gt=0, description="error of a latent position, over its channels, from which loss is linear, not square"
+    )
     scaled_condition: bool = Field(
         False, description="scale concatenated images by sqrt(alpha_bar) in training, as BS-LDM and GL-LCM do"
     )

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gen.data.annotations import beside, read_beside, write_boxes, write_events
 from gen.data.dataset import CXRDataset, make_dataset, repeated
+from gen.data.events import read_events
 from gen.data.index import read_index, write_index
-from gen.data.merging import merged
+from gen.data.merging import merge_beside, merged
 from gen.data.moments import MomentsStore, MomentsStores
 from gen.errors import UserError
 from gen.schema import DataConfig
@@ -32,6 +34,36 @@ def test_indexes_are_put_together(two, table, tmp_path):
     assert again["image"].tolist() == table["image"].tolist()
     assert again["angle"].isna().tolist() == [True, True, False, False]
     assert len(merged(two, may_ship_only=True)[0]) == table["may_ship"].sum()
+
+
+def test_what_lies_beside_comes_too(two, tmp_path):
+    """Events of either clock, boxes with their images' paths; only those of the rows that are kept."""
+    first, second = (read_index(place) for place in two)
+    ours, theirs = str(first["patient_id"].iloc[0]), str(second["patient_id"].iloc[0])
+    own_clock = {"patient_id": [ours, "999"], "hour": [3.0, 1.0], "code": "drain", "value": 1.5, "unit": "ml"}
+    pd.DataFrame(own_clock).to_parquet(beside(two[0], "events"))
+    study_clock = {
+        "patient_id": [theirs],
+        "study_id": ["s1"],
+        "hours": [-2.0],
+        "kind": "lab",
+        "name": "crp",
+        "code": "17",
+    }
+    write_events([pd.DataFrame(study_clock)], two[1])
+    box = {"label": "Mass", "x0": 1.0, "y0": 2.0, "x1": 3.0, "y1": 4.0, "reader": ""}
+    write_boxes(pd.DataFrame([{"image": image, **box} for image in (*second["image"], "/gone.png")]), two[1])
+    table, _ = merged(two)
+    out = tmp_path / "deep" / "all.parquet"
+    out.parent.mkdir()
+    assert merge_beside(two, table, out) == ["events", "boxes"]
+    events = read_events(beside(out, "events"))
+    assert events[["patient_id", "study_id", "hour", "code"]].values.tolist() == [
+        [ours, "", 3.0, "drain"],
+        [theirs, "s1", -2.0, "lab crp"],
+    ]
+    assert events["value"].iloc[0] == 1.5 and events["unit"].iloc[0] == "ml"
+    assert read_beside(out, "boxes")["image"].tolist() == second["image"].tolist()
 
 
 def test_a_patient_in_two_splits_and_an_image_twice_are_refused(two, tmp_path):

@@ -82,6 +82,19 @@ def test_gradient_of_a_linear_denoiser(prediction):
     assert denoiser.weight.grad.item() == pytest.approx((2 * (0.7 * z - target) * z).mean().item(), rel=1e-3)
 
 
+def test_large_errors_count_linearly_small_ones_squared():
+    """Constant errors have a closed form, and a place's loss is of all its channels together."""
+    z0, value = latents(), {}
+    for error in (0.001, 1.0):
+        loss = objective("sample", huber=0.05)
+        value[error] = loss(Knowing(loss, z0, error), z0, None, torch.Generator().manual_seed(1))["diffusion"].item()
+        assert value[error] == pytest.approx(0.1 * ((error**2 + 0.0025) ** 0.5 - 0.05), rel=1e-3)
+    assert value[0.001] == pytest.approx(1e-6, rel=1e-3) and value[1.0] == pytest.approx(0.1, rel=0.06)
+    one_channel = torch.zeros(4).index_fill(0, torch.tensor(2), 2.0)[None, :, None, None]
+    alone = loss(Knowing(loss, z0, one_channel), z0, None, torch.Generator().manual_seed(1))["diffusion"].item()
+    assert alone == pytest.approx(value[1.0], rel=1e-4)
+
+
 def test_noise_is_unit_and_fresh_for_every_sample():
     loss, z0, denoiser = objective("epsilon"), torch.zeros(400, 4, 5, 5), Linear(0.0)
     value = loss(denoiser, z0, None, torch.Generator().manual_seed(4))["diffusion"]

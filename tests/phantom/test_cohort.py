@@ -65,6 +65,21 @@ def test_follow_ups_have_events_and_findings(run, tmp_path):
     assert {"kind", "size", "unit", "side", "lobe", "x", "pixels"} <= set(findings.columns)
 
 
+def test_findings_are_as_frequent_as_they_are_asked_for(run, tmp_path):
+    """One kind in all and one in none; patient and other findings stay as the seed has them."""
+    found = {}
+    for name, extra in (("usual", []), ("asked", ["--findings", "edema=1, effusion=0"])):
+        arguments = ["--n", 8, "--size", 32, "--seed", 3, "--followed", 0, *extra]
+        assert run("phantom", "--out", tmp_path / name, *arguments)[0] == 0
+        found[name] = pd.read_parquet(tmp_path / name / "findings.parquet")
+    asked = found["asked"]
+    assert asked.loc[asked["kind"] == "edema", "image"].nunique() == 8 and "effusion" not in set(asked["kind"])
+    others = [rows[~rows["kind"].isin(["edema", "effusion"])][["image", "name"]] for rows in found.values()]
+    assert len(others[0]) and others[0].reset_index(drop=True).equals(others[1].reset_index(drop=True))
+    again = run("phantom", "--n", 8, "--size", 32, "--seed", 3, "--followed", 0, "--out", tmp_path / "asked")
+    assert again[0] == 2 and "holds findings" in again[2]
+
+
 def test_plans_give_a_patient_the_same_seed_whatever_their_number():
     few, many = (list(Plan(n, 5, 64, ("PA",)).patients()) for n in (4, 9))
     assert few[:-1] == many[: len(few) - 1] and sum(count for *_, count in many) == 9
@@ -78,6 +93,9 @@ def test_plans_give_a_patient_the_same_seed_whatever_their_number():
         (("--views", "PA,SKYLINE"), "SKYLINE"),
         (("--views", "PA,PA"), "once"),
         (("--workers", 0), "--workers 0"),
+        (("--findings", "edema=2"), "--findings edema=2: a share from 0 to 1"),
+        (("--findings", "flu=0.5"), "of one or more of effusion,"),
+        (("--findings", "edema"), "write kind=share"),
     ],
 )
 def test_bad_arguments_write_nothing(run, tmp_path, arguments, word):
