@@ -129,7 +129,7 @@ class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls, BoneCalls):
             pipeline = cls(**arguments)
             with torch.no_grad():
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
-            pipeline.model_hash = weights_hash(folder, loading.base_of(folder, index))
+            pipeline.model_hash = weights_hash(*loading.lineage(folder, index))
         return pipeline
 
     # ---- using it -------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from gen.engine.figures import appearance_figures, reconstruction_figures
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, difference, lost
-from gen.models.loading import load_codec
+from gen.models.folders import read_settings
+from gen.models.loading import home, lineage, load_codec
 from gen.models.recoding import check_same_latents
 from gen.pipeline import CXRPipeline
 from gen.schedulers import SegmentScheduler
@@ -91,11 +92,12 @@ def slim(folder: Path, base: Path, rank: int) -> float:
 
     A denoiser that is no small change of the base's stays as it is.
     """
+    line = lineage(base, read_settings(base / "model_index.json"))
     for name in SHARED:
-        if _content(folder / name) == _content(base / name):
+        if _content(folder / name) == _content(home(line, name) / name):
             shutil.rmtree(folder / name)
     weights = next((folder / "unet").glob("*.safetensors"))
-    tuned, start = load_file(weights), load_file(next((base / "unet").glob("*.safetensors")))
+    tuned, start = load_file(weights), CXRPipeline.from_pretrained(base, torch_dtype=torch.float16).unet.state_dict()
     stored = {name: value.half().contiguous() for name, value in difference(tuned, start, rank).items()}
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "base": base.name}, indent=2))

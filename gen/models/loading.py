@@ -6,7 +6,7 @@ Nothing here imports a module that a folder names, follows its `auto_map` or rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from diffusers import (
 )
 from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gen.errors import UserError
 from gen.models.bone import BoneConditioner
@@ -127,61 +128,80 @@ def _try_out(scheduler: SchedulerMixin) -> None:
     copy.step(nothing, copy.timesteps[0], nothing)
 
 
-def base_of(folder: Path, index: dict) -> Path | None:
-    """The model beside this one that it differs from and shares the rest with, or None.
+def lineage(folder: Path, index: dict) -> list[Path]:
+    """A model's folder, the one beside it that it differs from and shares the rest with, that one's own, and so on.
 
-    Errors: UserError where it is not there, or where the name leads elsewhere.
+    Errors: UserError where one is not there, where its name leads elsewhere, or where it builds upon itself.
     """
-    name = index.get("base")
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\:"):
-        raise UserError(f"{folder}: base {name!r} in model_index.json is no folder beside it; fetch the model again")
-    base = folder.parent / name
-    if not (base / "model_index.json").is_file():
-        raise UserError(f"{folder}: builds upon the model {name}, which is not beside it; fetch {base} too")
-    return base
+    line = [folder]
+    while (name := index.get("base")) is not None:
+        if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\:"):
+            raise UserError(
+                f"{folder}: base {name!r} in model_index.json is no folder beside it; fetch the model again"
+            )
+        base = folder.parent / name
+        if base in line:
+            raise UserError(
+                f"{folder}: base {name!r} in model_index.json builds upon this model; fetch the model again"
+            )
+        if not (base / "model_index.json").is_file():
+            raise UserError(f"{folder}: builds upon the model {name}, which is not beside it; fetch {base} too")
+        folder, index = base, read_settings(base / "model_index.json")
+        line.append(folder)
+    return line
+
+
+def home(line: Sequence[Path], component: str) -> Path:
+    """The nearest folder of a lineage that holds a component; the first where none does."""
+    return next((folder for folder in line if (folder / component).is_dir()), line[0])
 
 
 def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
     """The modules of a pipeline that this suite has saved, by the names of its model_index.json.
 
-    What the folder does not hold comes from the model that it names as its base.
+    What the folder does not hold comes from the models that it builds upon.
     """
     check_components(folder, index)
-    base = base_of(folder, index)
-
-    def home(name: str) -> Path:
-        return folder if base is None or (folder / name).is_dir() else base
-
-    text = load_text_encoder(home("text_encoder"), subfolder="text_encoder")
+    line = lineage(folder, index)
+    text = load_text_encoder(home(line, "text_encoder"), subfolder="text_encoder")
     module, kind = index.get("conditioner") or (None, None)
     conditioner = {}
     if kind is not None:
         conditioner["conditioner"] = load_component(CONDITIONERS[module][kind], folder / "conditioner", dtype)
     return {
         **conditioner,
-        "vae": load_codec(home("vae") / "vae", dtype),
+        "vae": load_codec(home(line, "vae") / "vae", dtype),
         "text_encoder": text.model.to(dtype),
         "tokenizer": text.tokenizer,
-        "unet": _load_unet(UNETS[index["unet"][1]], home("unet") / "unet", base, dtype),
+        "unet": _load_unet(UNETS[index["unet"][1]], line, dtype),
         "scheduler": load_scheduler(index["scheduler"][1], folder / "scheduler"),
     }
 
 
-def _load_unet(kind: type[Model], folder: Path, base: Path | None, dtype: torch.dtype) -> Model:
-    """A denoiser from its weights, or from its base's weights and what differs from them."""
-    path = folder / DIFFERENCE
-    if base is None or not path.is_file():
+def _load_unet(kind: type[Model], line: Sequence[Path], dtype: torch.dtype) -> Model:
+    """A denoiser from its weights, or from those that it builds upon and what differs from them."""
+    folder = home(line, "unet") / "unet"
+    if not (folder / DIFFERENCE).is_file() or len(line) == 1:
         return load_component(kind, folder, dtype)
     settings = component_settings(folder, kind)
-    start = load_component(kind, base / "unet").state_dict()
+    weights = _weights(kind, line)
     with said_plainly(folder, kind.__name__):
         model = kind.from_config(settings)
-        weights = restored(start, load_file(path))
         model.load_state_dict({name: weight.float() for name, weight in weights.items()})
     check_loaded(folder, model, {})
     return torch.nn.Module.to(model, dtype).eval()  # diffusers' own warns of float32 modules where there are none
+
+
+def _weights(kind: type[ModelMixin], line: Sequence[Path]) -> dict[str, Tensor]:
+    """A denoiser's weights, the oldest model's first and what each one changed after them."""
+    folder = line[0] / "unet"
+    if len(line) > 1 and not folder.is_dir():
+        return _weights(kind, line[1:])
+    if len(line) == 1 or not (folder / DIFFERENCE).is_file():
+        return load_component(kind, folder).state_dict()
+    start = _weights(kind, line[1:])
+    with said_plainly(folder, kind.__name__):
+        return restored(start, load_file(folder / DIFFERENCE))
 
 
 def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:
@@ -221,10 +241,10 @@ def download(model: str, revision: str | None) -> Path:
         raise UserError(f"{model}: no such folder, and not to be had from the hub ({reason})") from None
 
 
-def weights_hash(*folders: str | Path | None) -> str:
+def weights_hash(*folders: str | Path) -> str:
     """Twelve hexadecimal digits over the weight files below the folders, in name order."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(Path(folder).rglob("*.safetensors")) if folder is not None else ():
+        for path in sorted(Path(folder).rglob("*.safetensors")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -19,16 +20,21 @@ def folders(tiny_pipeline, tmp_path):
     """A base, and a model tuned from it by a change of rank 2, in full and slim."""
     copy.deepcopy(tiny_pipeline).to(torch.float16).save_pretrained(tmp_path / "base")
     tuned = CXRPipeline.from_pretrained(tmp_path / "base")
-    generator = torch.Generator().manual_seed(0)
+    tune(tuned, 0)
+    for name in ("full", "slim"):
+        copy.deepcopy(tuned).to(torch.float16).save_pretrained(tmp_path / name)
+    return tmp_path
+
+
+def tune(pipeline, seed):
+    """Change all large weights by a matrix of rank 2."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in tuned.unet.parameters():
+        for weight in pipeline.unet.parameters():
             matrix = weight.flatten(1) if weight.ndim > 1 else None
             if matrix is not None and min(matrix.shape) > 16:
                 left = torch.randn(len(matrix), 2, generator=generator)
                 matrix += 0.05 * left @ torch.randn(2, matrix.shape[1], generator=generator)
-    for name in ("full", "slim"):
-        copy.deepcopy(tuned).to(torch.float16).save_pretrained(tmp_path / name)
-    return tmp_path
 
 
 def drawn(folder):
@@ -48,6 +54,24 @@ def test_a_slim_model_draws_what_the_whole_one_draws(folders):
     assert abs(full - base).max() > 0.01 and abs(full - slimmed).max() < 0.005
     hashes = {CXRPipeline.from_pretrained(folders / name).model_hash for name in ("base", "full", "slim")}
     assert len(hashes) == 3
+
+
+def test_a_slim_model_of_a_slim_model(folders):
+    """What neither holds comes from the first; the denoiser's changes add up; a circle is refused."""
+    slim(folders / "slim", folders / "base", rank=4)
+    tuned = CXRPipeline.from_pretrained(folders / "slim")
+    tune(tuned, 1)
+    tuned.to(torch.float16).save_pretrained(folders / "third")
+    whole = drawn(folders / "third")
+    assert slim(folders / "third", folders / "slim", rank=4) < 1e-4
+    assert not any((folders / "third" / name).exists() for name in ("vae", "text_encoder", "tokenizer"))
+    assert abs(whole - drawn(folders / "slim")).max() > 0.01 and abs(whole - drawn(folders / "third")).max() < 0.005
+    shutil.rmtree(folders / "third" / "unet")  # with the denoiser of the second as it is
+    assert abs(drawn(folders / "third") - drawn(folders / "slim")).max() == 0
+    index = folders / "base" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"base": "slim"}))
+    with pytest.raises(UserError, match="builds upon this model"):
+        CXRPipeline.from_pretrained(folders / "third")
 
 
 def test_a_denoiser_of_its_own_is_kept_as_it_is(folders):
