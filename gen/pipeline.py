@@ -207,7 +207,7 @@ class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls, BoneCalls):
         image_seeds = seeds_of(seed, len(prompts))
         check_drawing(prompts, steps, guidance, output_type)
         self.set_progress_bar_config(disable=not progress)
-        z = self._denoise(batch, image_seeds, steps, guidance, callback_on_step_end)
+        z = self.task.finished(self._denoise(batch, image_seeds, steps, guidance, callback_on_step_end), batch)
         records = [record_of(self, *pair, steps, guidance) for pair in zip(prompts, image_seeds, strict=True)]
         images = decoded(self.vae, z, output_type)
         self.maybe_free_model_hooks()

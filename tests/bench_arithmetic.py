@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from bench_speed import BATCH, FEW, Stored, few_step_pipeline, job, spent, stored_images, told
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import PROMPT, RECIPE, Row, report
+from bench_models import BATCH, FEW, Stored, few_step_pipeline, job, spent, stored_images, told
 from gen.config import load_config
 from gen.engine.accounting import account
 from gen.engine.loop import Loop

@@ -9,34 +9,24 @@ import copy
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from bench import PROMPT, RECIPE, Row, interleaved, report
-from gen.config import load_config
-from gen.data.dataset import CXRDataset, make_loader
-from gen.data.moments import MomentsStore, image_keys
-from gen.engine.learner import Learner
+from bench import PROMPT, Row, interleaved, report
+from bench_models import BATCH, FEW, Stored, clock, few_step_pipeline, job, large_job, parts, spent, stored_images, told
 from gen.engine.loop import Loop
 from gen.models.codec import LatentCodec
-from gen.models.denoiser import Denoiser, build_denoiser, student_of
-from gen.models.loading import load_codec
 from gen.models.speed import fastest_dtype
-from gen.models.text import build_text_encoder, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
-from gen.pipeline import WEIGHTS, CXRPipeline
+from gen.pipeline import CXRPipeline
 from gen.schema import LatentJob
-from gen.tasks import TASKS
-from gen.tasks.latents import target_latents
 
-BATCH, STOCK_STEPS, FEW = 4, 50, 4
+STOCK_STEPS = 50
 PAIRS = int(os.environ.get("PAIRS", "2"))
 
 
@@ -60,39 +50,6 @@ class SameCodec(AutoencoderKL):
 
     def moments(self, image: Tensor) -> Tensor:
         return self.ours.moments(image)
-
-
-def job() -> LatentJob:
-    """The shipped model's recipe without the token summary, which the stock pipeline cannot pass on."""
-    overrides = ["text.model=null", "text.layers=2", "text.trainable=false", "denoiser.summary=false"]
-    return load_config(LatentJob, RECIPE, overrides)
-
-
-def large_job() -> LatentJob:
-    """The 512 px recipe with a frozen text encoder of CXR-BERT's size, in the batch that a CPU's patience allows."""
-    overrides = ["text.model=null", "text.revision=null", "text.layers=12", "text.width=768", "text.heads=12"]
-    overrides += ["text.lora_rank=0", "text.trainable=false", "train.mixed_precision=auto", "train.trackers=[]"]
-    few = [] if torch.cuda.is_available() else ["train.batch_size=2"]
-    return load_config(LatentJob, RECIPE.with_name("text_512.yaml"), overrides + few)
-
-
-def parts(settings: LatentJob | None = None) -> tuple[LatentCodec, nn.Module, Denoiser]:
-    """The shipped codec, and a task and a denoiser of a recipe's size, the shipped one's, with random weights."""
-    codec, settings = load_codec(WEIGHTS / "text_256" / "vae").eval(), settings or job()
-    task = TASKS["text"](build_text_encoder(settings.text, train_tokenizer([PROMPT]))).eval()
-    channels, side, _ = codec.latent_shape(settings.data.resolution)
-    denoiser = build_denoiser(settings.denoiser, channels, side, task.text.width).eval()
-    nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.02)
-    return codec, task, denoiser
-
-
-def few_step_pipeline(dtype: torch.dtype, resolution: int = 256) -> CXRPipeline:
-    """A distilled student of the shipped size: one call a step."""
-    codec, task, denoiser = parts()
-    schedule = DiffusionObjective(job().objective).scheduler
-    pipeline = CXRPipeline.from_modules(codec, task, student_of(denoiser, 64), schedule, resolution)
-    pipeline.register_modules(scheduler=LCMScheduler.from_config(schedule.config, original_inference_steps=8))
-    return pipeline.to(dtype)
 
 
 def stock_pipeline() -> StableDiffusionPipeline:
@@ -121,21 +78,6 @@ def stock_pipeline() -> StableDiffusionPipeline:
     )
     stock.set_progress_bar_config(disable=True)
     return stock
-
-
-def clock() -> float:
-    """Seconds of all processor cores, or of the wall where a GPU computes."""
-    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
-
-
-def spent(work: Callable[[], object]) -> float:
-    """Seconds of the quicker of two runs, after one that warms up."""
-    times = []
-    for _ in range(3):
-        began = clock()
-        work()
-        times.append(clock() - began)
-    return min(times[1:])
 
 
 def few_steps() -> Iterator[Row]:
@@ -176,78 +118,50 @@ def shares(ours: CXRPipeline, drawing: Callable[[], object], dtype: torch.dtype)
     yield f"text encoder's share of 4 steps, {told(dtype)}", text / whole, 0.05
 
 
-def told(dtype: torch.dtype) -> str:
-    """A dtype's name."""
-    return str(dtype).removeprefix("torch.")
-
-
-class Stored(Learner):
-    """Moments and prompts from a store, as train/ldm.py has them."""
-
-    def __init__(self, settings: LatentJob, dataset: CXRDataset) -> None:
-        super().__init__()
-        codec, task, denoiser = parts(settings)
-        self.settings, self.codec, self.task, self.dataset = settings, codec.requires_grad_(False), task, dataset
-        self.trained = nn.ModuleDict({"denoiser": denoiser.train()})
-        self.objective = DiffusionObjective(settings.objective)
-        self.waited = 0.0
-
-    def forward(self, batch: dict) -> dict:
-        condition = self.task(batch).drop(self.settings.task.drop)
-        return self.objective(self.trained["denoiser"], target_latents(self.codec, batch), condition)
-
-    def batches(self, rank: int, world: int, start: int) -> Iterator[dict]:
-        loader = iter(make_loader(self.dataset, self.settings.train.batch_size, 0, rank, world, start))
-        while True:
-            began = clock()
-            batch = next(loader)
-            self.waited += clock() - began
-            yield batch
-
-    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
-        """Nothing is kept."""
-
-
-def stored_images(folder: Path, resolution: int = 256) -> CXRDataset:
-    """A moments store of 64 images that nobody drew, and its rows."""
-    codec = load_codec(WEIGHTS / "text_256" / "vae")
-    table = pd.DataFrame({"image": [f"{number}.png" for number in range(64)], "source": "made", "split": "train"})
-    table = table.assign(
-        patient_id=table["image"], study_id="s", view="PA", sex="F", age=range(20, 84), findings="Edema"
-    )
-    shape = (1, 2 * codec.config.latent_channels, *[resolution // codec.downsample_factor] * 2)
-    store = MomentsStore.create(folder, image_keys(table), shape, "bench", codec.signature().tolist())
-    for row in range(len(table)):
-        store.write(row, torch.randn(shape).half().numpy())
-    return CXRDataset(table, resolution, folder)
-
-
 def training_steps() -> Iterator[Row]:
-    """Of both recipes; at 512 px no limit, for the codec is but a twentieth of that denoiser and saves little."""
-    yield from training_step("256 px", job(), 1 / 1.5)
-    yield from training_step("512 px", large_job(), None)
+    """Of both recipes; at 512 px our light codec is a twentieth of the denoiser and saves little: no limit there."""
+    yield from training_step("256 px", job(), {"our codec": 1 / 1.5, "its own codec": 1 / 1.5})
+    yield from training_step("512 px", large_job(), {"our codec": None, "its own codec": 1 / 1.5})
 
 
-def training_step(what: str, settings: LatentJob, limit: float | None) -> Iterator[Row]:
-    """A step on stored moments against diffusers' text-to-image example, where codec and text encoder run too."""
+def training_step(what: str, settings: LatentJob, limits: dict[str, float | None]) -> Iterator[Row]:
+    """A step on stored moments against diffusers' text-to-image example, where codec and text encoder run too.
+
+    The example runs with our light codec, and with Stable Diffusion's, which is what it comes with.
+    """
     resolution = settings.data.resolution
     with tempfile.TemporaryDirectory() as folder:
         learner = Stored(settings, stored_images(Path(folder) / "moments", resolution))
         loop = Loop(learner, settings, settings.train, Path(folder) / "run", cpu=not torch.cuda.is_available())
         batches = learner.batches(0, 1, 0)
-        theirs = example_step(settings, loop.accelerator)
         began, learner.waited = clock(), 0.0
         for _ in range(3):
             loop.step(batches)
         share = learner.waited / (clock() - began)
-        ratio = interleaved(lambda: loop.step(batches), theirs, PAIRS, clock)
-        yield f"{what}: training step / diffusers' example", ratio, limit
+        codecs = {"our codec": lambda: learner.codec, "its own codec": stable_diffusion_codec}
+        for codec, limit in limits.items():
+            theirs = example_step(settings, loop.accelerator, codecs[codec]())
+            ratio = interleaved(lambda: loop.step(batches), theirs, PAIRS, clock)
+            yield f"{what}: training step / diffusers' example, {codec}", ratio, limit
         yield f"{what}: waiting for data, share of a step", share, 0.02
 
 
-def example_step(settings: LatentJob, accelerator) -> Callable[[], None]:
+def stable_diffusion_codec() -> LatentCodec:
+    """Of the size and form of Stable Diffusion's, with as many channels of latents as ours, random weights."""
+    widths = (128, 256, 512, 512)
+    autoencoder = AutoencoderKL(
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        layers_per_block=2,
+        latent_channels=8,
+    )
+    return LatentCodec.from_autoencoder(autoencoder).eval()
+
+
+def example_step(settings: LatentJob, accelerator, codec: LatentCodec) -> Callable[[], None]:
     """The step of examples/text_to_image/train_text_to_image.py on the same network, batch and precision."""
-    codec, task, denoiser = parts(settings)
+    _, task, denoiser = parts(settings)
     unet, schedule = denoiser.backbone.train(), DiffusionObjective(settings.objective).scheduler
     device, size = accelerator.device, settings.train.batch_size
     codec, task, unet = codec.to(device), task.to(device), unet.to(device)

@@ -138,7 +138,7 @@ def bone_layers(pipeline: Pipe, pixels: Tensor, steps: int, seed: int, draws: in
     batch, total = latents_batch(images), torch.zeros_like(images)
     for draw in range(draws):
         own = [seeds.mix(seed, "bone", draw)] * len(images)
-        total += pipeline.task.finished(pipeline.draw(batch, own, steps, 1.0, "latent", progress=False).images, batch)
+        total += pipeline.draw(batch, own, steps, 1.0, "latent", progress=False).images
     return difference(codec, images, total / draws)
 
 

@@ -10,6 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gen.models.changes import DrawsChange
 from gen.models.segmenter import ChestSegmenter
 
 TYPICAL = 0.1  # of a bone layer, in -1..1: what it is divided by where a network reads it
@@ -74,7 +75,7 @@ Regressor = BoneRegressor | BoneFilters
 REGRESSORS: dict[str, type[Regressor]] = {kind.__name__: kind for kind in (BoneRegressor, BoneFilters)}
 
 
-class BoneConditioner(ModelMixin, ConfigMixin):
+class BoneConditioner(DrawsChange, ModelMixin, ConfigMixin):
     """One learned token that stands for the task, the unit of what is drawn, and what it is a difference from.
 
     `residual` None draws the soft-tissue image's latents; a number draws their difference from the radiograph's,
@@ -109,14 +110,3 @@ class BoneConditioner(ModelMixin, ConfigMixin):
         """The first answer's bone layer. Shapes: [B, p^2, h, w] -> the same."""
         fold = math.isqrt(image.shape[1])
         return F.pixel_unshuffle(self.regressor.bone(F.pixel_shuffle(image, fold)), fold).to(image.dtype)
-
-    def drawn(self, soft: Tensor, start: Tensor) -> Tensor:
-        """What the denoiser draws, from the soft-tissue latents and what they differ from.
-
-        Shapes: [B, C, h, w] twice -> the same.
-        """
-        return soft if self.config.residual is None else (soft - start) / self.config.residual
-
-    def finished(self, z: Tensor, start: Tensor) -> Tensor:
-        """The soft-tissue image's latents from what was drawn: the inverse of `drawn`. Shapes: [B, C, h, w]."""
-        return z if self.config.residual is None else start + self.config.residual * z

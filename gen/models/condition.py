@@ -12,8 +12,7 @@ from torch import Tensor
 class Condition:
     """Tokens to attend to and feature maps to concatenate, one row a sample.
 
-    `base` is what the denoiser adds its output to, for models that predict a change.
-    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial and base [B, C, h, w] or None.
+    Shapes: tokens [B, L, D], mask [B, L] True where a token counts, spatial [B, C, h, w] or None.
     The null_* fields are what guidance compares with and what a dropped sample gets; they have the same shapes.
     `summarised` [B, L] marks the tokens that the summary is the mean of, of those that count; None means all.
     """
@@ -24,8 +23,6 @@ class Condition:
     null_mask: Tensor
     spatial: Tensor | None = None
     null_spatial: Tensor | None = None
-    base: Tensor | None = None
-    null_base: Tensor | None = None
     summarised: Tensor | None = None
 
     def summary(self) -> Tensor:
@@ -68,7 +65,6 @@ class Condition:
             tokens=torch.where(keep[:, None, None], self.tokens, self.null_tokens),
             mask=torch.where(keep[:, None], self.mask, self.null_mask),
             spatial=_kept(keep, self.spatial, self.null_spatial),
-            base=_kept(keep, self.base, self.null_base),
         )
 
 

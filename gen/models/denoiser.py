@@ -53,12 +53,6 @@ class Denoiser(nn.Module):
         that embed it, is the time at which the step ends, -1 the data; None is the time step next to t.
         """
         x = z if condition.spatial is None else torch.cat([z, condition.spatial], dim=1)
-        output = self._output(x, t, condition, guidance, end)
-        return output if condition.base is None else output + condition.base
-
-    def _output(
-        self, x: Tensor, t: Tensor, condition: Condition, guidance: Tensor | None, end: Tensor | None
-    ) -> Tensor:
         if isinstance(self.backbone, PixArtTransformer2DModel):
             return self._transformer(x, t, condition)
         embedded = None

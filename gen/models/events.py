@@ -11,6 +11,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from gen.models.changes import DrawsChange
 from gen.models.condition import masked_mean
 
 PERIODS = 10  # of the hours' sines: 4 h, 8 h, ... 2048 h
@@ -30,13 +31,14 @@ class Event(Protocol):
     def words(self) -> str: ...
 
 
-class EventsEncoder(ModelMixin, ConfigMixin):
+class EventsEncoder(DrawsChange, ModelMixin, ConfigMixin):
     """A transformer over the set of events, whose registers, with a token of the gap and of the prior, are its answer.
 
     An event is the sum of its code (or the words it is written in), its value and its two times, hours before the image
     to come and since the prior; nothing else orders the set. Registers are learned tokens among the events; the first
     also gets the plain sum over them, for doses add up and attention only averages.
-    `vocabulary` maps a code to {"unit", "centre", "scale"}; place 0 of the codes is any other code.
+    `vocabulary` maps a code to {"unit", "centre", "scale"}; place 0 of the codes is any other code. `residual` None
+    draws the image to come; a number draws its difference from the prior, divided by it.
     """
 
     @register_to_config
@@ -47,7 +49,7 @@ class EventsEncoder(ModelMixin, ConfigMixin):
         latent_channels: int,
         described: str = "codes",
         prior: str = "spatial",
-        residual: bool = False,
+        residual: float | None = None,
         drop_events: float = 0.1,
         width: int = 96,
         layers: int = 2,
@@ -55,6 +57,8 @@ class EventsEncoder(ModelMixin, ConfigMixin):
         registers: int = 4,
     ) -> None:
         super().__init__()
+        if residual is True:
+            raise ValueError("of an earlier version, which drew the image upon its prior; train it anew")
         self.places = {code: place for place, code in enumerate(vocabulary, 1)}
         self.code = nn.Embedding(len(vocabulary) + 1, width) if described == "codes" else None
         self.words = nn.Linear(token_width, width) if described == "text" else None

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gen.schema.base import Strict
 from gen.schema.codec import CodecConfig, CodecLossConfig
-from gen.schema.tasks import BoneTaskConfig, FollowConfig, TaskConfig, TemporalTaskConfig
+from gen.schema.tasks import BoneTaskConfig, FollowConfig, TaskConfig
 
 
 class DataConfig(Strict):
@@ -185,12 +185,6 @@ class LatentJob(Strict):
     def _folded(self) -> LatentJob:
         if isinstance(self.task, BoneTaskConfig) and self.task.first and not str(self.codec).startswith("pixels-"):
             raise ValueError("task.first reads pixels: it needs a codec that folds them, such as codec: pixels-8")
-        return self
-
-    @model_validator(mode="after")
-    def _additive(self) -> LatentJob:
-        if isinstance(self.task, TemporalTaskConfig) and self.task.residual and self.objective.prediction != "sample":
-            raise ValueError("task.residual adds the prior to a clean image: it needs objective.prediction: sample")
         return self
 
 

@@ -42,8 +42,8 @@ class TemporalTaskConfig(EventsConfig, AnyTaskConfig):
     prior: Literal["spatial", "tokens", "both"] = Field(
         "spatial", description="the prior's latent as channels beside the noise, as tokens, or as both"
     )
-    residual: bool = Field(
-        False, description="the denoiser adds its output to the prior; needs objective.prediction: sample"
+    residual: float | None = Field(
+        None, gt=0, description="draw the change since the prior, in this unit of latents; None draws the image"
     )
     events: Literal["codes", "text"] = Field(
         "codes", description="an event's code is embedded, or its words are read by the text encoder"
@@ -52,6 +52,12 @@ class TemporalTaskConfig(EventsConfig, AnyTaskConfig):
     events_from: Path | None = Field(
         None, description="run of train/contrastive.py on events whose encoder is the start; None starts from nothing"
     )
+
+    @model_validator(mode="after")
+    def _of_a_prior(self) -> TemporalTaskConfig:
+        if self.residual is not None and self.drop:
+            raise ValueError("task.residual: a change needs the prior, which task.drop would leave out; set it to 0")
+        return self
 
 
 class ViewTaskConfig(AnyTaskConfig):

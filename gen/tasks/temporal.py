@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from gen.data.events import read_cell, vocabulary
 from gen.data.follow import with_priors
@@ -61,6 +62,14 @@ class TemporalTask(TextTask):
         """The prior's latent, unless it comes as tokens only."""
         return 0 if self.conditioner.config.prior == "tokens" else latent_channels
 
+    def drawn(self, z0: Tensor, batch: dict) -> Tensor:
+        """The latents of the image to come, or their difference from the prior's. Shapes: [B, C, h, w] -> the same."""
+        return self.conditioner.drawn(z0, batch["link_prior"][:, 0])
+
+    def finished(self, z: Tensor, batch: dict) -> Tensor:
+        """The latents of the image to come from what was drawn. Shapes: [B, C, h, w] -> the same."""
+        return self.conditioner.finished(z, batch["link_prior"][:, 0])
+
     def forward(self, batch: dict) -> Condition:
         """Shapes: B prompts, cells of events, hours; link_prior [B, 1, c, h, w] -> tokens [B, L, D]."""
         text, config = super().forward(batch), self.conditioner.config
@@ -83,8 +92,6 @@ class TemporalTask(TextTask):
             null_mask=torch.cat([text.null_mask if whole else text.mask, null_mask], dim=1),
             spatial=beside,
             null_spatial=None if beside is None else nothing[1] if whole else beside,
-            base=prior if config.residual else None,
-            null_base=None if not config.residual else nothing[1] if whole else prior,
             summarised=torch.cat([torch.zeros_like(text.mask), torch.ones_like(mask)], dim=1),
         )
 

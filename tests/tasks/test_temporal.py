@@ -1,5 +1,6 @@
 """The temporal task: pairs of an index, sets of events, nulls, calls."""
 
+import copy
 import json
 import math
 
@@ -54,7 +55,7 @@ def pipe():
     torch.manual_seed(3)
     codec = LatentCodec(latent_channels=4, block_out_channels=(8, 8, 16), layers_per_block=(0, 1, 1)).eval()
     unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
-    task = made(residual=True)
+    task = made(residual=0.5, drop=0)
     denoiser = build_denoiser(unet, 4, SIDE // codec.downsample_factor, task.text.width, 4)
     torch.nn.init.normal_(denoiser.backbone.conv_out.weight, std=0.03)
     objective = DiffusionObjective(DiffusionConfig(prediction="sample", schedule="scaled_linear"))
@@ -91,14 +92,41 @@ def test_value_time_and_gap_count():
 
 @torch.no_grad()
 def test_the_two_nulls():
-    task = made(prior="both", residual=True)
+    task = made(prior="both")
     batch = batch_of(DOSES, OTHERS)
     kept, nothing = task(batch).null(), task({**batch, "null": "all"}).null()
     empty = task({**batch, "events": ["[]", ""]})
     assert close(kept.tokens, empty.tokens) and torch.equal(kept.spatial, batch["link_prior"][:, 0])
-    assert torch.equal(kept.base, kept.spatial) and not nothing.base.any() and not nothing.spatial.any()
+    assert not nothing.spatial.any()
     assert close(nothing.tokens[:1], nothing.tokens[1:]) and not close(kept.tokens[:1], kept.tokens[1:])
     assert not nothing.mask[:, -16:].any() and kept.mask[:, -16:].all()  # the prior's own tokens
+
+
+def test_a_change_is_drawn_in_its_unit_and_added_to_the_prior(pipe):
+    """Nothing drawn is nothing changed; what is drawn is undone; without a unit the image itself is drawn."""
+    batch, z0 = batch_of(DOSES, OTHERS), torch.randn(2, 4, 4, 4)
+    prior, task = batch["link_prior"][:, 0], made(residual=0.5, drop=0)
+    change = task.drawn(z0, batch)
+    assert close(change, 2 * (z0 - prior)) and close(task.finished(change, batch), z0)
+    assert torch.equal(task.finished(torch.zeros_like(z0), batch), prior) and torch.equal(made().drawn(z0, batch), z0)
+    silent = copy.deepcopy(pipe)
+    torch.nn.init.zeros_(silent.unet.conv_out.weight)
+    torch.nn.init.zeros_(silent.unet.conv_out.bias)
+    latents = silent.encode([PRIOR])
+    drawn = silent.predict(latents, GIVEN, hours=48, n=2, steps=2, progress=False).mean
+    with torch.no_grad():
+        expected = (silent.vae.decode(latents)[0, 0] / 2 + 0.5).clamp(0, 1).numpy()
+    assert abs(drawn - expected).max() < 0.01
+
+
+def test_a_change_needs_its_prior_and_folders_of_before_are_refused(pipe, tmp_path):
+    with pytest.raises(ValueError, match="a change needs the prior"):
+        TemporalTaskConfig(residual=0.5)
+    pipe.save_pretrained(tmp_path / "old")
+    settings = tmp_path / "old" / "conditioner" / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"residual": True}))
+    with pytest.raises(UserError, match="of an earlier version.*train it anew"):
+        CXRPipeline.from_pretrained(tmp_path / "old")
 
 
 def test_training_drops_events_by_themselves():
