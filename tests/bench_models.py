@@ -1,4 +1,4 @@
-"""What the benches of speed draw and train with, the shipped model's shape and random weights, and how time is taken."""
+"""What the benches of speed draw and train with, of the shipped shape with random weights, and the clock."""
 
 from __future__ import annotations
 
