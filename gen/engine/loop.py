@@ -226,6 +226,7 @@ class Loop:
             self._say(f"exported {self.run / 'export'}  {figures}")
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+        self.placed.close()
 
     def _say(self, text: str) -> None:
         if self.main:

@@ -33,6 +33,7 @@ class Placement(Protocol):
     def averaged(self) -> nn.ModuleDict: ...
     def save(self, folder: Path) -> None: ...
     def load(self, folder: Path) -> None: ...
+    def close(self) -> None: ...
 
 
 def place(accelerator: Accelerator, learner: Learner, config: TrainConfig) -> Placement:
@@ -76,6 +77,9 @@ class Replicated:
         same_layout(folder, SHARDED_MOMENTS)
         self.accelerator.load_state(str(folder))
         load_model(self.ema, folder / AVERAGES)
+
+    def close(self) -> None:
+        """Nothing is held that outlives the run."""
 
 
 def same_layout(folder: Path, other: str) -> None:

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.utils import _pytree
 
@@ -51,10 +51,12 @@ class Sharded:
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # none is written to
         self.accelerator = accelerator
         self.whole = deepcopy(learner.trained).cpu()
+        self.mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+        half = accelerator.mixed_precision == "bf16"
         self.model = learner.to(accelerator.device)
-        _spread(self.model, learner.shards(), accelerator)
+        _spread(self.model, learner.shards(), self.mesh, half)
         self.ema = EMA(self.whole, config.ema_decay).to(accelerator.device)
-        _spread(self.ema, list(self.ema.module.values()), accelerator)
+        _spread(self.ema, list(self.ema.module.values()), self.mesh, half)
         self.parts = trainable(learner.trained)
         self.optimizer = build_optimizer(self.parts, config)
 
@@ -83,6 +85,11 @@ class Sharded:
         moments = {f"{kind} {name}": value for name, kinds in state.items() for kind, value in kinds.items()}
         self._write(folder / SHARDED_MOMENTS, moments)
 
+    def close(self) -> None:
+        """Let the ranks' group go. torch's caches keep the mesh, and it the group, whose threads would then be running
+        when the interpreter ends, which aborted a rank now and then."""
+        getattr(self.mesh, "_pg_registry", {}).clear()
+
     def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
         if self.accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,20 +109,19 @@ class Sharded:
         set_optimizer_state_dict(self.model, self.optimizer, held, options=WHOLE)
 
 
-def _spread(owner: nn.Module, modules: Sequence[nn.Module], accelerator: Accelerator) -> None:
+def _spread(owner: nn.Module, modules: Sequence[nn.Module], mesh: DeviceMesh, half: bool) -> None:
     """Give every rank the first one's weights, then leave it but its part of those of the modules."""
     if Condition not in _pytree.SUPPORTED_NODES:  # torch 2.11 looks for a module's outputs among these only
         _pytree.register_dataclass(Condition)
     for tensor in owner.state_dict().values():
         torch.distributed.broadcast(tensor, 0)
     for module in modules:
-        _shard(module, accelerator)
+        _shard(module, mesh, half)
 
 
-def _shard(module: nn.Module, accelerator: Accelerator) -> None:
+def _shard(module: nn.Module, mesh: DeviceMesh, half: bool) -> None:
     """Spread a module's weights over the ranks: those of each block by themselves, the others together."""
-    half = accelerator.mixed_precision == "bf16"
-    settings = {"mesh": init_device_mesh(accelerator.device.type, (accelerator.num_processes,))}
+    settings = {"mesh": mesh}
     if half:  # autocast would keep a half copy of all weights for the backward pass
         settings["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for block in blocks(module):

@@ -18,7 +18,6 @@ from gen.pipeline import CXRPipeline
 from gen.schema import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-ABORTED = "terminate called without an active exception"  # a thread of torch's that nobody joined
 
 
 @pytest.fixture
@@ -30,11 +29,9 @@ def launched(run_job):
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / "cpu2.yaml"]
-        command += ["--main_process_port", port, ROOT / "train" / script, config, f"run={run}", *overrides]
-        result = run_job(*command)
-        # seen once in twenty runs on gloo: a rank aborts in the interpreter's last breath, after all has been written
-        aborted = ABORTED in result.stderr and (run / "export" / "model_index.json").is_file()
-        assert result.returncode == 0 or aborted, result.stderr[-3000:]
+        job = [ROOT / "tests" / "train" / "leaving_nothing.py", script, config, f"run={run}", *overrides]
+        result = run_job(*command, "--main_process_port", port, *job)
+        assert result.returncode == 0, result.stderr[-3000:]
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [line["loss"] for line in lines if "loss" in line]
 
