@@ -25,6 +25,7 @@ SHARES = {
     "text": 0.46,
 }  # of the budget; encoding comes on top
 FIRST = 0.8  # of the minutes for bones: the plain network, whose misses the rest is for
+TREATED = "edema=0.5,effusion=0.5,consolidation=0.5,atelectasis=0.5,pneumothorax=0.03,nodule=0.05"
 UNBOUNDED = "train.steps=10000000"
 
 
@@ -93,13 +94,23 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def temporal_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """The next radiograph, on phantoms with events."""
-    base, phantoms, moments = _text_model(out), out / "phantom_series", out / "moments_series"
-    training = _training("ldm.py", "temporal_256", phantoms / "index.parquet", moments, out / "temporal", minutes)
+    """The next radiograph, on phantoms with events: as they come, and with what events change."""
+    base, both = _text_model(out), out / "series.parquet"
+    sets, jobs = (
+        {"series": ["--n=6600", "--seed=11"], "treated": ["--n=7500", "--seed=21", f"--findings={TREATED}"]},
+        [],
+    )
+    for name, settings in sets.items():
+        phantoms, moments = out / f"phantom_{name}", out / f"moments_{name}"
+        jobs.append(_phantoms(phantoms, [*settings, "--followed=1"]))
+        jobs.append([*_encoding(phantoms / "index.parquet", base, moments), "variants=1"])
+    indexes = [f"{out}/phantom_{name}/index.parquet" for name in sets]
+    stores = ", ".join(f"{out}/moments_{name}" for name in sets)
+    training = _training("ldm.py", "temporal_256", both, None, out / "temporal", minutes)
     return [
-        _phantoms(phantoms, ["--n=6600", "--followed=1", "--seed=11"]),
-        [*_encoding(phantoms / "index.parquet", base, moments), "variants=1"],
-        [*training, f"codec={base}/vae", f"text.model={base}", f"data.events={phantoms / 'events.parquet'}"],
+        *jobs,
+        ["-m", "gen.phantom.cli", "merge", *indexes, "--out", f"{both}"],
+        [*training, f"data.moments=[{stores}]", f"codec={base}/vae", f"text.model={base}"],
     ]
 
 
