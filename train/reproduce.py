@@ -25,7 +25,12 @@ SHARES = {
     "text": 0.46,
 }  # of the budget; encoding comes on top
 FIRST = 0.8  # of the minutes for bones: the plain network, whose misses the rest is for
-TREATED = "edema=0.5,effusion=0.5,consolidation=0.5,atelectasis=0.5,pneumothorax=0.03,nodule=0.05"
+SERIES = {  # followed phantoms: images, seed, findings other than usual
+    "small": (2400, 31, "edema=0,effusion=0,pneumothorax=0,consolidation=0.6,atelectasis=0.6"),
+    "treated": (7500, 21, "edema=0.5,effusion=0.5,consolidation=0.5,atelectasis=0.5,pneumothorax=0.03,nodule=0.05"),
+    "usual": (6600, 11, ""),
+}
+SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 UNBOUNDED = "train.steps=10000000"
 
 
@@ -94,23 +99,24 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def temporal_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """The next radiograph, on phantoms with events: as they come, and with what events change."""
-    base, both = _text_model(out), out / "series.parquet"
-    sets, jobs = (
-        {"series": ["--n=6600", "--seed=11"], "treated": ["--n=7500", "--seed=21", f"--findings={TREATED}"]},
-        [],
-    )
-    for name, settings in sets.items():
+    """The next radiograph, on phantoms with events: first of findings that are drowned by larger ones, then of all."""
+    base, both, first = _text_model(out), out / "series.parquet", out / "temporal_first"
+    jobs = []
+    for name, (number, seed, findings) in SERIES.items():
         phantoms, moments = out / f"phantom_{name}", out / f"moments_{name}"
-        jobs.append(_phantoms(phantoms, [*settings, "--followed=1"]))
+        settings = [f"--n={number}", f"--seed={seed}", "--followed=1", f"--findings={findings}"]
+        jobs.append(_phantoms(phantoms, settings))
         jobs.append([*_encoding(phantoms / "index.parquet", base, moments), "variants=1"])
-    indexes = [f"{out}/phantom_{name}/index.parquet" for name in sets]
-    stores = ", ".join(f"{out}/moments_{name}" for name in sets)
-    training = _training("ldm.py", "temporal_256", both, None, out / "temporal", minutes)
+    indexes = [f"{out}/phantom_{name}/index.parquet" for name in SERIES]
+    stores = ", ".join(f"{out}/moments_{name}" for name in SERIES)
+    small = _training("ldm.py", "temporal_256", Path(indexes[0]), out / "moments_small", first, minutes * SMALL)
+    all_of_them = _training("ldm.py", "temporal_256", both, None, out / "temporal", minutes * (1 - SMALL))
+    latents = [f"codec={base}/vae", f"text.model={base}"]
     return [
         *jobs,
         ["-m", "gen.phantom.cli", "merge", *indexes, "--out", f"{both}"],
-        [*training, f"data.moments=[{stores}]", f"codec={base}/vae", f"text.model={base}"],
+        [*small, *latents],
+        [*all_of_them, *latents, f"data.moments=[{stores}]", f"initialise_from={first / 'export'}"],
     ]
 
 
