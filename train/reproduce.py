@@ -31,6 +31,7 @@ SERIES = {  # followed phantoms: images, seed, findings other than usual
     "usual": (6600, 11, ""),
 }
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
+STUDENT = 0.5  # of the minutes for views
 UNBOUNDED = "train.steps=10000000"
 
 
@@ -83,18 +84,24 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """Views of one study, from the text model, on radiographs and phantoms."""
-    base, phantoms, both = _text_model(out), out / "phantom_views", out / "views.parquet"
+    """Views of one study, from the text model, on radiographs and phantoms; and their few-step student."""
+    base, phantoms, both, views = _text_model(out), out / "phantom_views", out / "views.parquet", out / "views"
     encoding, moments = _moments(index, out)
     stores = [moments, out / "moments_views"]
     merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
-    training = _training("ldm.py", "view_256", both, stores[0], out / "views", minutes)
+    settings = both, f"[{stores[0]}, {stores[1]}]"
+    training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - STUDENT))
+    student = _training("lcm.py", "view_lcm_256", *settings, out / "views_fast", minutes * STUDENT)
+    fast = SHIPPED.with_name("text_256_fast") if base == SHIPPED else out / "fast" / "export"
+    over = [f"initialise_from={fast}", f"initialise_over={base}"]
+    start = over if fast.is_dir() else ["initialise_from=null", "initialise_over=null"]
     return [
         *encoding,
         _phantoms(phantoms, ["--n=1350", "--views=PA,LATERAL,OBLIQUE", "--followed=0", "--seed=12"]),
         [*_encoding(phantoms / "index.parquet", base, stores[1]), "variants=1"],
         ["-m", "gen.phantom.cli", *merge],
-        [*training, f"data.moments=[{stores[0]}, {stores[1]}]", f"initialise_from={base}", f"codec={base}/vae"],
+        [*training, f"initialise_from={base}", f"codec={base}/vae"],
+        [*student, f"teacher={views / 'export'}", *start],
     ]
 
 
@@ -173,7 +180,7 @@ def _phantoms(out: Path, options: list[str]) -> list[str]:
     return ["-m", "gen.phantom.cli", "phantom", f"--out={out}", *options]
 
 
-def _training(job: str, recipe: str, index: Path, moments: Path | None, run: Path, minutes: float) -> list[str]:
+def _training(job: str, recipe: str, index: Path, moments: Path | str | None, run: Path, minutes: float) -> list[str]:
     data = [f"data.index={index}", *([] if moments is None else [f"data.moments={moments}"]), f"run={run}"]
     return [f"{ROOT}/train/{job}", f"{ROOT}/configs/{recipe}.yaml", *data, UNBOUNDED, f"train.minutes={minutes:g}"]
 
