@@ -109,18 +109,19 @@ def generator_of(context: Context) -> CXRPipeline:
 
 def _with_losses(folder: Path, pipeline: CXRPipeline) -> CXRPipeline:
     from gen.models.folders import read_settings
-    from gen.models.loading import base_of
+    from gen.models.loading import lineage
     from gen.pipeline import CXRPipeline
 
     if not Denoiser(pipeline.unet).embeds_guidance:
         return pipeline
-    base = base_of(folder, read_settings(folder / "model_index.json")) if folder.is_dir() else None
-    if base is None:
-        raise NoLosses(
-            f"{folder.name} draws in few steps and has no denoising loss, and the model that it was distilled from is "
-            "not beside it; name that one with --model"
-        )
-    return CXRPipeline.from_pretrained(base)
+    older = lineage(folder, read_settings(folder / "model_index.json"))[1:] if folder.is_dir() else []
+    for base in map(CXRPipeline.from_pretrained, older):
+        if base.config.task == pipeline.config.task and not Denoiser(base.unet).embeds_guidance:
+            return base
+    raise NoLosses(
+        f"{folder.name} draws in few steps and has no denoising loss, and the model that it was distilled from is "
+        "not beside it; name that one with --model"
+    )
 
 
 def judge_membership(context: Context, section: Section) -> None:

@@ -17,6 +17,7 @@ from gen.eval.registration import best_correlation, details_after_turning, regis
 from gen.eval.section import Section
 from gen.judges.neighbours import nearest
 from gen.models.denoiser import Denoiser, student_of
+from gen.pipeline import WEIGHTS
 
 RNG = np.random.default_rng
 
@@ -180,3 +181,12 @@ def test_a_student_without_its_teacher_is_told_why(context, tiny_pipeline, tmp_p
     membership.judge_membership(context, section)
     assert [verdict.kind for verdict in section.verdicts] == ["unclear"]
     assert "fast draws in few steps" in section.verdicts[0].text and "with --model" in section.verdicts[0].text
+
+
+def test_a_students_losses_are_those_of_the_model_that_taught_it(context):
+    """The shipped few-step text model builds upon its teacher; beside the view model there is but a text model."""
+    context.model = str(WEIGHTS / "text_256_fast")
+    assert not Denoiser(membership.generator_of(context).unet).embeds_guidance
+    context.model = str(WEIGHTS / "view_256")
+    with pytest.raises(membership.NoLosses, match="view_256 draws in few steps .*with --model"):
+        membership.generator_of(context)
