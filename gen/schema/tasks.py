@@ -43,7 +43,10 @@ class TemporalTaskConfig(EventsConfig, AnyTaskConfig):
         "spatial", description="the prior's latent as channels beside the noise, as tokens, or as both"
     )
     residual: float | None = Field(
-        None, gt=0, description="draw the change since the prior, in this unit of latents; None draws the image"
+        None,
+        gt=0,
+        strict=True,  # true, as recipes once had it, is no unit
+        description="draw the change since the prior, in this unit of latents; None draws the image",
     )
     events: Literal["codes", "text"] = Field(
         "codes", description="an event's code is embedded, or its words are read by the text encoder"

@@ -122,6 +122,8 @@ def test_a_change_is_drawn_in_its_unit_and_added_to_the_prior(pipe):
 def test_a_change_needs_its_prior_and_folders_of_before_are_refused(pipe, tmp_path):
     with pytest.raises(ValueError, match="a change needs the prior"):
         TemporalTaskConfig(residual=0.5)
+    with pytest.raises(ValueError, match="residual"):
+        TemporalTaskConfig(residual=True, drop=0)
     pipe.save_pretrained(tmp_path / "old")
     settings = tmp_path / "old" / "conditioner" / "config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"residual": True}))
