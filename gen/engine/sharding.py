@@ -86,8 +86,7 @@ class Sharded:
         self._write(folder / SHARDED_MOMENTS, moments)
 
     def close(self) -> None:
-        """Let the ranks' group go. torch's caches keep the mesh, and it the group, whose threads would then be running
-        when the interpreter ends, which aborted a rank now and then."""
+        """Let the ranks' group go: torch's caches keep the mesh, it the group, whose threads would outlive the run."""
         getattr(self.mesh, "_pg_registry", {}).clear()
 
     def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,6 +1,6 @@
 """accelerate launch tests/train/leaving_nothing.py ldm.py ...: a job as its script in train/ runs it, leaving nothing.
 
-Fails where a thread of gloo's outlives the run: a rank that ends while one is running may abort.
+Fails where a thread of gloo's outlives the run: a rank that ended while one was running has aborted once.
 """
 
 import gc
