@@ -20,6 +20,7 @@ from gen.engine.loop import Loop
 from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser, widened
+from gen.models.growing import deepened
 from gen.models.loading import load_codec
 from gen.models.lowrank import plain, with_low_rank
 from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
@@ -84,7 +85,7 @@ class LatentLearner(DatasetLearner):
             raise UserError("task.events_from: initialise_from brings its own encoder of events; leave one of them out")
         task = self._task(text, conditioner)
         unet = widened(pipeline.unet, task.spatial_channels(pipeline.unet.config.out_channels))
-        unet = unet.requires_grad_(True)
+        unet = (unet if self.job.deeper is None else deepened(unet, self.job.deeper)).requires_grad_(True)
         if self.job.low_rank:
             unet = with_low_rank(unet, self.job.low_rank, whole=("conv_in", "conv_out"))
         return {"task": task, "denoiser": Denoiser(unet)}

@@ -129,21 +129,28 @@ class Loop:
         batches = iter(self.learner.batches(rank, world, start))
         if self.main and (figures := metrics.rewind(self.run / "metrics.jsonl", self.progress["step"])) is not None:
             self._validated = (self.progress["step"], figures)
-        preemption = Preemption()
-        bar = self._bar()
+        whole = self._go_on(batches)
+        if whole:
+            self._finish()
+        else:
+            self._say(f"stopped at step {self.progress['step']}, state saved; run the same command to go on")
+        self._leave()
+        if not whole:
+            raise SystemExit(0)
+        return self.run / "export"
+
+    def _go_on(self, batches: Iterator[dict]) -> bool:
+        """Train and save; returns whether the end was reached, and not a request to stop."""
+        preemption, bar, stopped = Preemption(), self._bar(), False
         try:
-            while self.fraction() < 1:
+            while not stopped and self.fraction() < 1:
                 self._advance(batches, bar)
-                if self._agreed(preemption.requested):
-                    self._save()
-                    self._say(f"stopped at step {self.progress['step']}, state saved; run the same command to go on")
-                    raise SystemExit(0)
+                stopped = self._agreed(preemption.requested)
             self._save()
+            return not stopped
         finally:
             bar.close()
             preemption.restore()
-        self._finish()
-        return self.run / "export"
 
     def _bar(self) -> tqdm:
         """Progress in steps, or in seconds where the clock decides."""
@@ -224,6 +231,9 @@ class Loop:
 
             checkpoint.replace_folder(self.run / "export", write)
             self._say(f"exported {self.run / 'export'}  {figures}")
+
+    def _leave(self) -> None:
+        """Let trackers and the group of ranks go, once all have come as far."""
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         self.placed.close()

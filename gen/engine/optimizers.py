@@ -20,7 +20,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> 
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, **settings, fused=True)
     try:
-        from torchao.optim import AdamW8bit
+        from torchao.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             "train.optimizer=adamw8bit: 8-bit moments need the extra: pip install 'cxr-gen[low-memory]'"

@@ -20,7 +20,6 @@ from diffusers import (
 )
 from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file
-from torch import Tensor
 
 from gen.errors import UserError
 from gen.models.bone import BoneConditioner
@@ -179,29 +178,21 @@ def load_modules(folder: Path, index: dict, dtype: torch.dtype) -> dict:
 
 
 def _load_unet(kind: type[Model], line: Sequence[Path], dtype: torch.dtype) -> Model:
-    """A denoiser from its weights, or from those that it builds upon and what differs from them."""
-    folder = home(line, "unet") / "unet"
-    if not (folder / DIFFERENCE).is_file() or len(line) == 1:
-        return load_component(kind, folder, dtype)
-    settings = component_settings(folder, kind)
-    weights = _weights(kind, line)
-    with said_plainly(folder, kind.__name__):
+    """A denoiser from its weights, or from those that it builds upon and what each model since has changed."""
+    folders = [folder / "unet" for folder in line if (folder / "unet").is_dir()] or [line[0] / "unet"]
+    whole = next((n for n, folder in enumerate(folders) if not (folder / DIFFERENCE).is_file()), len(folders) - 1)
+    if whole == 0:
+        return load_component(kind, folders[0], dtype)
+    settings = component_settings(folders[0], kind)
+    weights = load_component(kind, folders[whole]).state_dict()
+    for folder in reversed(folders[:whole]):
+        with said_plainly(folder, kind.__name__):
+            weights = restored(weights, load_file(folder / DIFFERENCE))
+    with said_plainly(folders[0], kind.__name__):
         model = kind.from_config(settings)
         model.load_state_dict({name: weight.float() for name, weight in weights.items()})
-    check_loaded(folder, model, {})
+    check_loaded(folders[0], model, {})
     return torch.nn.Module.to(model, dtype).eval()  # diffusers' own warns of float32 modules where there are none
-
-
-def _weights(kind: type[ModelMixin], line: Sequence[Path]) -> dict[str, Tensor]:
-    """A denoiser's weights, the oldest model's first and what each one changed after them."""
-    folder = line[0] / "unet"
-    if len(line) > 1 and not folder.is_dir():
-        return _weights(kind, line[1:])
-    if len(line) == 1 or not (folder / DIFFERENCE).is_file():
-        return load_component(kind, folder).state_dict()
-    start = _weights(kind, line[1:])
-    with said_plainly(folder, kind.__name__):
-        return restored(start, load_file(folder / DIFFERENCE))
 
 
 def load_stable_diffusion(folder: Path, index: dict, dtype: torch.dtype) -> dict:

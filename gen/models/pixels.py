@@ -24,7 +24,7 @@ def pixel_codec(fold: int = 1) -> LatentCodec:
     for part in (codec.autoencoder.encoder, codec.autoencoder.decoder, codec.analysis, codec.synthesis):
         for parameter in part.parameters():
             parameter.zero_()
-    codec.autoencoder.encoder.conv_out.bias[channels:] = -30.0  # log-variance
+    codec.autoencoder.encoder.conv_out.get_parameter("bias")[channels:] = -30.0  # log-variance
     for channel in range(channels):
         row, column = divmod(channel, side)
         codec.analysis.weight[channel, 0, row, column] = 1

@@ -174,11 +174,15 @@ class LatentJob(Strict):
     validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
     initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
     low_rank: int = Field(0, ge=0, description="rank of the changes to those weights; 0 trains the weights themselves")
+    deeper: tuple[int, ...] | None = Field(
+        None, description="residual blocks a level that those weights are extended to, finest level first (UNets)"
+    )
 
     @model_validator(mode="after")
     def _changes_of_something(self) -> LatentJob:
-        if self.low_rank and self.initialise_from is None:
-            raise ValueError("low_rank: changes need weights to start from; give initialise_from or leave it out")
+        for name in ("low_rank", "deeper"):
+            if getattr(self, name) and self.initialise_from is None:
+                raise ValueError(f"{name}: needs weights to start from; give initialise_from or leave it out")
         return self
 
     @model_validator(mode="after")

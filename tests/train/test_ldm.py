@@ -240,6 +240,21 @@ def test_fine_tuning_starts_from_a_pipeline(world, straight, tmp_path):
         torch.testing.assert_close(second[name], value, atol=1e-6, rtol=1e-6)
 
 
+def test_a_deeper_denoiser_begins_where_the_other_ended(world, straight, tmp_path):
+    """Its loss on held-out images is the same; what is exported loads as any other, and goes on deeper or not."""
+    start = [world / "text.yaml", f"initialise_from={straight}/export", "train.steps=1", "validation_prompts=[]"]
+    still = [*start, "train.learning_rate=1e-12", "train.weight_decay=0"]
+    main(*still, f"run={tmp_path}/same")
+    main(*still, f"run={tmp_path}/deeper", "deeper=[2,3]")
+    same, deeper = (metrics(tmp_path / name, "validation")[-1]["validation"] for name in ("same", "deeper"))
+    assert deeper == pytest.approx(same, rel=1e-5)
+    unet = CXRPipeline.from_pretrained(tmp_path / "deeper" / "export").unet
+    assert [len(block.resnets) for block in unet.down_blocks] == [2, 3]
+    main(*start, f"run={tmp_path}/on", f"initialise_from={tmp_path}/deeper/export")
+    on, before = (weights(tmp_path / name / "export" / "unet") for name in ("on", "deeper"))
+    assert on.keys() == before.keys()
+
+
 def test_adapters_are_trained_and_exported_as_a_plain_encoder(world, tmp_path):
     pytest.importorskip("peft")
     run = tmp_path / "run"

@@ -1,7 +1,6 @@
 """Weights in parts over two processes: the same training as with a copy on each, states and exports like any other."""
 
 import json
-import shutil
 import socket
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def distance(first, second):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_parts_train_as_copies_do(world, tmp_path, launched):
+def test_parts_train_as_copies_do(world, tmp_path, launched, monkeypatch):
     sizes = ["train.steps=4", "train.batch_size=2", "train.accumulation=2", "train.checkpoint_every=2"]
     copies = launched("ldm.py", world / "text.yaml", tmp_path / "copies", *sizes)
     parts = launched("ldm.py", world / "text.yaml", tmp_path / "parts", *sizes, "train.sharded=true")
@@ -65,9 +64,12 @@ def test_parts_train_as_copies_do(world, tmp_path, launched):
     whole, state = (load_file(states(tmp_path / run)[-1] / "model.safetensors") for run in ("copies", "parts"))
     assert distance(whole, state) < 1e-3  # saved as if one process had held it all
 
-    shutil.rmtree(states(tmp_path / "parts")[-1])  # as if it had been killed at step 3
-    assert launched("ldm.py", world / "text.yaml", tmp_path / "parts", *sizes, "train.sharded=true") == parts
-    assert distance(finished, drawn_weights(tmp_path / "parts")) < 1e-6
+    monkeypatch.setenv("STOP_AT", "2")
+    assert len(launched("ldm.py", world / "text.yaml", tmp_path / "stopped", *sizes, "train.sharded=true")) == 3
+    assert not (tmp_path / "stopped" / "export").exists()
+    monkeypatch.delenv("STOP_AT")
+    assert launched("ldm.py", world / "text.yaml", tmp_path / "stopped", *sizes, "train.sharded=true") == parts
+    assert distance(finished, drawn_weights(tmp_path / "stopped")) < 1e-6
 
 
 @pytest.mark.slow

@@ -72,8 +72,10 @@ def test_a_view_model_from_a_text_model(studies, monkeypatch):
 
 
 def test_changes_of_nothing_are_refused(studies):
-    with pytest.raises(UserError, match="low_rank: changes need weights to start from"):
+    with pytest.raises(UserError, match="low_rank: needs weights to start from"):
         ldm.main([str(studies / "view.yaml"), "initialise_from=null"])
+    with pytest.raises(UserError, match="deeper: needs weights to start from"):
+        ldm.main([str(studies / "view.yaml"), "initialise_from=null", "low_rank=0", "deeper=[2,2]"])
 
 
 def test_a_wrong_setting_of_a_task_is_named_as_it_is_written(studies):
