@@ -17,6 +17,7 @@ from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_losses
 from gen.engine.learner import DatasetLearner
 from gen.engine.loop import Loop
+from gen.engine.memorisation import Memorisation
 from gen.engine.processes import processes
 from gen.errors import UserError, exit_on_user_error
 from gen.models.denoiser import Denoiser, build_denoiser, widened
@@ -46,6 +47,9 @@ class LatentLearner(DatasetLearner):
         for dataset in (self.dataset, self.held_out):
             if dataset.store is not None:
                 dataset.store.check_codec(self.codec.signature().tolist())
+        self.memorisation = None
+        if job.memorisation is not None:
+            self.memorisation = Memorisation(job.memorisation, self.codec, self.dataset, self.held_out)
         self.objective = DiffusionObjective(job.objective)
         self.trained = nn.ModuleDict(self._new_modules() if job.initialise_from is None else self._loaded_modules())
 
@@ -111,7 +115,18 @@ class LatentLearner(DatasetLearner):
             for number, image in enumerate(images):
                 contact.paste(image, (number * image.width, 0))
             contact.save(folder / "samples.png")
+        if self.memorisation is not None:
+            figures |= self.memorisation.figures(self.pipeline(trained))
         return figures
+
+    @property
+    def may_end_early(self) -> bool:
+        """With `memorisation`."""
+        return self.memorisation is not None
+
+    def overdone(self, figures: dict[str, float]) -> str:
+        """Too many copies of training images."""
+        return "" if self.memorisation is None else self.memorisation.overdone(figures)
 
     def pipeline(self, trained: nn.ModuleDict) -> CXRPipeline:
         """The trained modules as a pipeline."""

@@ -41,6 +41,15 @@ class Learner(nn.Module):
         """Figures on held-out data; pictures go into `folder`. Main process only."""
         return {}
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether `overdone` is ever true, so that weights are worth keeping at each validation."""
+        return False
+
+    def overdone(self, figures: dict[str, float]) -> str:
+        """Why training should have ended before these figures, or nothing."""
+        return ""
+
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """Write the averaged modules as a folder that people can load."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ from gen.engine.optimizers import set_rate
 from gen.engine.placement import place
 from gen.engine.preemption import Preemption
 from gen.engine.processes import on_cpu, precision
+from gen.engine.validation import Validation
 from gen.errors import UserError
 from gen.models.speed import compile_blocks, use_xformers
 from gen.schema import Strict, TrainConfig
@@ -38,6 +39,7 @@ class Loop:
 
     def __init__(self, learner: Learner, job: Strict, config: TrainConfig, run: Path, cpu: bool = False) -> None:
         self.learner, self.config, self.run = learner, config, run
+        self.validation, self.overdone = Validation(learner, run), False
         self.accelerator = Accelerator(
             mixed_precision=precision(config.mixed_precision, cpu or on_cpu()),
             log_with=list(config.trackers) or None,
@@ -116,8 +118,8 @@ class Loop:
     # ---- the run --------------------------------------------------------------------------------------------
 
     def fraction(self) -> float:
-        """How much of the run is done, by steps or, where a time limit is set, by the clock if that is later."""
-        by_steps = self.progress["step"] / self.config.steps
+        """How much of the run is done: all if it is overdone, else by steps or by the clock, whichever is later."""
+        by_steps = 1.0 if self.overdone else self.progress["step"] / self.config.steps
         if self.config.minutes is None:
             return by_steps
         return max(by_steps, self.progress["seconds"] / (60 * self.config.minutes))
@@ -128,7 +130,8 @@ class Loop:
         start = self.progress["step"] * self.config.accumulation
         batches = iter(self.learner.batches(rank, world, start))
         if self.main and (figures := metrics.rewind(self.run / "metrics.jsonl", self.progress["step"])) is not None:
-            self._validated = (self.progress["step"], figures)
+            self.validation.last = (self.progress["step"], figures)
+        self.overdone = self._agreed(self.validation.overdone())
         whole = self._go_on(batches)
         if whole:
             self._finish()
@@ -204,24 +207,22 @@ class Loop:
 
     def _validate(self, averaged: nn.ModuleDict) -> dict[str, float]:
         figures: dict[str, float] = {}
-        if self.main and self._validated[0] == self.progress["step"]:
-            figures = self._validated[1]
-        elif self.main:
-            folder = self.run / "samples" / f"step-{self.progress['step']:07d}"
-            folder.mkdir(parents=True, exist_ok=True)
-            figures = self.learner.validate(averaged, folder)
-            self.accelerator.log(figures, step=self.progress["step"])
-            metrics.append(self.run / "metrics.jsonl", {"step": self.progress["step"], "validation": figures})
-            self._validated = (self.progress["step"], figures)
+        if self.main:
+            new = self.validation.last[0] != self.progress["step"]
+            figures = self.validation.figures(averaged, self.progress["step"])
+            if new:
+                self.accelerator.log(figures, step=self.progress["step"])
+        self.overdone = self._agreed(self.validation.overdone())
         self.accelerator.wait_for_everyone()
         return figures
-
-    _validated: tuple[int, dict[str, float]] = (-1, {})  # step and figures
 
     def _finish(self) -> None:
         averaged = self.placed.averaged()
         figures = self._validate(averaged)
         if self.main:
+            if self.overdone:
+                self._say(self.validation.restore(averaged))
+                figures = self.validation.again(averaged)
             summary = {"figures": figures, "data": self.learner.data_fingerprint(), **self.progress}
 
             def write(folder: Path) -> None:

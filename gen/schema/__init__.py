@@ -160,6 +160,18 @@ class CodecJob(Strict):
     train: TrainConfig
 
 
+class MemorisationConfig(Strict):
+    """When training has gone on for too long: drawings that are copies of training images."""
+
+    images: int = Field(64, ge=8, description="images drawn at each validation, by prompts of training images")
+    limit: float = Field(
+        0.05, gt=0, lt=1, description="share of copies among them above which training ends; weights of before are kept"
+    )
+    false_alarms: float = Field(
+        0.001, gt=0, lt=0.1, description="share of real images of other patients that would pass for copies"
+    )
+
+
 class LatentJob(Strict):
     """train/ldm.py"""
 
@@ -172,6 +184,7 @@ class LatentJob(Strict):
     objective: DiffusionConfig
     train: TrainConfig
     validation_prompts: tuple[str, ...] = Field((), description="one image each is drawn at every validation")
+    memorisation: MemorisationConfig | None = None
     initialise_from: Path | None = Field(None, description="pipeline folder whose weights start the run (fine-tuning)")
     low_rank: int = Field(0, ge=0, description="rank of the changes to those weights; 0 trains the weights themselves")
     deeper: tuple[int, ...] | None = Field(
@@ -183,6 +196,12 @@ class LatentJob(Strict):
         for name in ("low_rank", "deeper"):
             if getattr(self, name) and self.initialise_from is None:
                 raise ValueError(f"{name}: needs weights to start from; give initialise_from or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _from_words_alone(self) -> LatentJob:
+        if self.memorisation is not None and self.task.name != "text":
+            raise ValueError("memorisation: drawings of this task should resemble what it is given; leave it out")
         return self
 
     @model_validator(mode="after")

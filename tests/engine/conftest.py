@@ -1,5 +1,6 @@
 """A run small enough to follow by hand: a line fitted to sixteen points."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class LineLearner(Learner):
         self.points = torch.randn(POINTS, 3, generator=torch.Generator().manual_seed(1))
         self.seen: list[list[int]] = []
         self.validations = 0
+        self.steepest = math.inf
 
     def forward(self, batch: dict) -> dict:
         self.seen.append(batch["key"])
@@ -44,6 +46,13 @@ class LineLearner(Learner):
         self.validations += 1
         return {"slope": trained["line"].weight.mean().item()}
 
+    @property
+    def may_end_early(self) -> bool:
+        return self.steepest < math.inf
+
+    def overdone(self, figures: dict) -> str:
+        return "too steep" if figures["slope"] > self.steepest else ""
+
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         save_file(trained.state_dict(), folder / "line.safetensors")
 
@@ -58,11 +67,13 @@ def fresh_accelerator(monkeypatch):
 
 @pytest.fixture
 def make_loop(tmp_path):
-    """A loop over the line: `make_loop(run="a", noise=0.1, **changes of the train config)`."""
+    """A loop over the line: `make_loop(run="a", noise=0.1, steepest=0.5, **changes of the train config)`."""
 
-    def make(run: str = "run", noise: float = 0.1, **changes) -> Loop:
+    def make(run: str = "run", noise: float = 0.1, steepest: float = math.inf, **changes) -> Loop:
         values = {"steps": 10, "batch_size": 4, "learning_rate": 0.05, "lr_schedule": "constant", "log_every": 1}
         config = TrainConfig(**{**values, "checkpoint_every": 5, **changes})
-        return Loop(LineLearner(config, noise), config, config, tmp_path / run, cpu=True)
+        learner = LineLearner(config, noise)
+        learner.steepest = steepest
+        return Loop(learner, config, config, tmp_path / run, cpu=True)
 
     return make
