@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gen.judges.frechet import frechet_distance
+
 from .progression import COURSE, DIRECTION, TO_PRIOR, TO_REAL, Measure, measures
 from .readings import Judge, Readings
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
-from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .section import BAD, GOOD, UNCLEAR, Figure, Section, Table, Verdict
 from .series import ALL, COPY, GENERATED, LEAST, REAL, SHUFFLED, UNKNOWN, WRONG_EVENTS, Series, read_series
 from .stats import Interval
 from .table_baselines import CLASSIFIED, COPIED, label_rows
 
+FRECHET = "Frechet distance to real follow-ups"  # of the reader's features
 FEW = 20  # patients, below which a bootstrap of them covers less than it says
 OF_EVENTS = (f"AUROC, {ALL}", f"F1, {ALL}", DIRECTION, COURSE, TO_PRIOR, TO_REAL)
 
@@ -54,6 +57,7 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
         gain = difference(values[GENERATED], values[COPY], weights)
         cells = [f"{one.value:.3f}" for one in found.values()]
         rows.append((name, str(int(chosen.sum())), *cells, *told(gain)))
+    rows.append(_fidelity(section, candidates))
     header = ("figure", "n", *candidates, "generated minus copy", "95 % interval", "p")
     section.tables.append(Table("Follow-up images and their baselines", header, rows))
     section.verdicts += [_of_direction(asked, candidates, weights), *_of_copying(asked, candidates, weights)]
@@ -61,6 +65,16 @@ def summary(series: Series, draws: int = DRAWS, seed: int = 0) -> Section:
         _add_events(section, series, asked, candidates, weights)
     section.notes.append(_note(series))
     return section
+
+
+def _fidelity(section: Section, candidates: dict[str, Readings]) -> tuple[str, ...]:
+    """Whether as a set they look like real follow-ups; priors, which are real radiographs, are the floor."""
+    real = candidates[REAL].features
+    found = {who: frechet_distance(read.features, real) for who, read in candidates.items()}
+    shown = Figure(FRECHET, found[GENERATED], None, None, len(real), "", "low", found[COPY], None, GENERATED)
+    section.figures.append(shown)
+    cells = [f"{value:.3g}" for value in found.values()]
+    return (FRECHET, str(len(real)), *cells, f"{found[GENERATED] - found[COPY]:+.3g}", "", "")
 
 
 def _add_events(

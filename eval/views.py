@@ -29,6 +29,7 @@ WRONG = "generated_wrong"
 SIDE = 256  # pixels of the images that are laid over one another
 LEAST = 5  # images with a label and images without it, a view
 SIMILARITY = "similarity to the real view"
+DISTANCE = "grey levels from the real view"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def summary(views: Views, draws: int = DRAWS, seed: int = 0) -> Section:
         values = [partial(_accuracy, read, views.asked, chosen) for read in (*_pair(views), shuffled)]
         section.figures.append(_shown("view accuracy", values, weights, chosen, view))
         section.figures += _label_figures(views, shuffled, chosen, weights, view)
-    section.figures.append(_closeness(views, shuffled, weights))
+        section.figures += _closeness(views, shuffled, chosen, weights, view)
     section.tables.append(_context_table(views, shuffled, weights))
     section.verdicts.append(_verdict(section.tables[-1], context_gain(views, shuffled, weights)))
     return section
@@ -133,15 +134,29 @@ def _macro(of, scores: np.ndarray, truth: np.ndarray, chosen: np.ndarray, weight
 
 
 def _similarity(views: Views, read: Readings, weights):
+    return labels.mean(_cosines(views, read), weights)
+
+
+def _cosines(views: Views, read: Readings) -> np.ndarray:
     target = views.read["target"].features
     centre = target.mean(0)  # what all radiographs share says nothing of a person
-    return labels.mean(cosine(read.features - centre, target - centre), weights)
+    return cosine(read.features - centre, target - centre)
 
 
-def _closeness(views: Views, shuffled: Readings, weights: np.ndarray):
-    made = partial(_similarity, views, views.read["generated"])
-    found = estimate(made, weights)
-    return as_figure(SIMILARITY, found, len(views.asked), "cosine", "high", 1.0, _similarity(views, shuffled, None))
+def _closeness(views: Views, shuffled: Readings, chosen: np.ndarray, weights: np.ndarray, view: str) -> list:
+    """How near images of a view lie to the real ones: in features, and in grey levels laid over one another."""
+    made, other = (_cosines(views, read) for read in (views.read["generated"], shuffled))
+    n, control = int(chosen.sum()), float(other[chosen].mean())
+    figures = [as_figure(SIMILARITY, _mean_of(made, chosen, weights), n, "cosine", "high", 1.0, control, view)]
+    if "generated" in views.off:
+        wrong = float(views.off[WRONG][chosen].mean()) if WRONG in views.off else None
+        found = _mean_of(views.off["generated"], chosen, weights)
+        figures.append(as_figure(DISTANCE, found, n, "of 255", "low", 0.0, wrong, view))
+    return figures
+
+
+def _mean_of(values: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> Interval:
+    return estimate(partial(labels.mean, np.where(chosen, values, np.nan)), weights)
 
 
 def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Table:

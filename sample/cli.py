@@ -13,7 +13,7 @@ from gen.examples import add_examples
 from .bone_cli import bone
 from .follow_ups import follow_ups
 from .futures import temporal
-from .given import given_of
+from .given import check_owners, given_of
 from .lung_pairs import lung_pairs
 from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
 from .plan_cli import plan
@@ -53,6 +53,9 @@ def image(
         list[Path] | None, typer.Option(help="another image of the study, for view models; repeat it for up to three")
     ] = None,
     study_view: Annotated[list[str] | None, typer.Option(help="its view; as often as --study")] = None,
+    index_: Annotated[
+        Path | None, typer.Option("--index", help="index of the study's images, which must be of one patient by it")
+    ] = None,
     angle: Annotated[float | None, typer.Option(help="degrees: 0 PA, 90 left lateral, 180 AP; for view models")] = None,
     n: Annotated[int, typer.Option(help="images a prompt")] = 1,
     seed: Annotated[int, typer.Option(help="of the first image; the next one has the next")] = 0,
@@ -79,6 +82,8 @@ def image(
     defaults = Request(prompt, view, sex, age, n=n, given=given)
     items = expand(_requests(defaults, table), seed)
     check_format(format_)
+    if index_ is not None:
+        check_owners(index_, [item.given for item in items])
     pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     draw(pipeline, items, out, steps, guidance, batch_size, format_=format_)
     typer.echo(f"{len(items)} synthetic radiographs and manifest.csv are in {out}")

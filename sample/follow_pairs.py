@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,13 +84,17 @@ def fingerprint(pairs: pd.DataFrame) -> str:
 
 
 def unread(cells: Iterable[str], pipeline: CXRPipeline) -> list[str]:
-    """A line for the user where a model that reads codes does not know some of those among the events."""
+    """`unread_codes` of the events in cells of a table."""
     from gen.data.events import read_cell
 
+    return unread_codes([event.code for cell in cells for event in read_cell(cell)], pipeline)
+
+
+def unread_codes(codes: Sequence[str], pipeline: CXRPipeline) -> list[str]:
+    """A line for the user where a model that reads codes does not know some of those of the events."""
     config = getattr(pipeline.task.conditioner, "config", None)
     if getattr(config, "described", None) != "codes":
         return []
-    codes = [event.code for cell in cells for event in read_cell(cell)]
     unknown = sorted({code for code in codes if code not in config.vocabulary})
     if not unknown:
         return []

@@ -10,6 +10,7 @@ import typer
 
 from gen.errors import UserError
 
+from .follow_pairs import unread_codes
 from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def temporal(
         check_patient(index, prior, patient)
     given = read_given(events, patient)
     pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
+    for line in unread_codes([event["code"] for event in given], pipeline):
+        typer.echo(line, err=True)
     settings = {"n": n, "prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}
     one = pipeline.predict(prior, given, hours, **settings)
     _write(pipeline, one, out, steps, guidance)

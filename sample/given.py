@@ -83,6 +83,22 @@ def check_patients(rows: Sequence[tuple[str, Mapping[str, str], Given]]) -> None
                 raise UserError(f"{place}: study image {image} is of patient {owner} ({first}), not of {patient}")
 
 
+def check_owners(index: Path, givens: Sequence[Given]) -> None:
+    """Raise UserError where a study image is not in the index, or one drawing is given images of two patients."""
+    from gen.data.index import read_index
+
+    rows = read_index(index)
+    owners = dict(zip(rows["image"], rows["patient_id"].astype(str), strict=True))
+    for given in givens:
+        places = {image: str(Path(image).absolute()) for image, _ in given.study}
+        for image in [image for image, place in places.items() if place not in owners]:
+            raise UserError(f"{index}: {image} is not in this index; leave --index out, or give its images")
+        patients = {owners[place]: image for image, place in places.items()}
+        if len(patients) > 1:
+            told = " and ".join(f"{image} of {patient}" for patient, image in patients.items())
+            raise UserError(f"study: images of {len(patients)} patients ({told}); give those of one")
+
+
 def check_model(pipeline: CXRPipeline, givens: Sequence[Given]) -> None:
     """Raise UserError where a model that draws from prompts alone is given more."""
     if pipeline.config.task != "view" and any(givens):

@@ -52,6 +52,15 @@ def test_a_perfect_follow_up(pairs):
     assert section.verdicts[0].kind == "good"
 
 
+def test_a_set_of_soft_follow_ups_is_further_from_real_ones(pairs):
+    fine = temporal.summary(pairs, 50, 0).figure(temporal.FRECHET, "generated")
+    soft = replace(pairs.read["generated"], features=0.5 * pairs.read["generated"].features)
+    worse = temporal.summary(replace(pairs, read=pairs.read | {"generated": soft}), 50, 0)
+    made = worse.figure(temporal.FRECHET, "generated")
+    assert made.value > 3 * fine.value and made.floor == fine.floor and fine.value == pytest.approx(fine.floor, rel=0.5)
+    assert [row[0] for row in worse.tables[0].rows][-1] == temporal.FRECHET
+
+
 def test_copying_the_prior_is_right_where_nothing_changes(pairs):
     section = temporal.summary(pairs, 200, 0)
     copy = lambda name: section.figure(name, series.COPY).value  # noqa: E731
@@ -158,6 +167,7 @@ def test_perfect_views(asked):
     for view in ("", "PA", "AP", "LATERAL"):
         assert section.figure("view accuracy", view).value == section.figure("view accuracy", view).floor == 1
         assert section.figure("label F1", view).value == 1
+        assert section.figure(views.SIMILARITY, view).value > 0.7
     assert section.figure("view accuracy").control < 0.6
     similarity = section.figure(views.SIMILARITY)
     assert similarity.low > 0.7 and abs(similarity.control) < 0.3
@@ -232,7 +242,12 @@ def test_a_table_of_views(tmp_path, judge):
     section = views.measure_views(tmp_path / "views.csv", judge, 50)
     assert section.figure("view accuracy", "PA").n == 12
     table.assign(generated=table["target"], generated_wrong="1.png").to_csv(tmp_path / "wrong.csv", index=False)
-    (_, nearer) = views.measure_views(tmp_path / "wrong.csv", judge, 50).tables[0].rows
+    section = views.measure_views(tmp_path / "wrong.csv", judge, 50)
+    for view in ("", "PA"):
+        assert (
+            section.figure(views.DISTANCE, view).value == 0 and 40 < section.figure(views.DISTANCE, view).control < 100
+        )
+    (_, nearer) = section.tables[0].rows
     assert nearer[1] == "nearer to it, grey levels of 255" and 40 < float(nearer[2]) < 100  # of noise, from itself
     table.assign(view="OBLIQUE").to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(UserError, match=r"view 'OBLIQUE' is none that the reader knows \(PA, AP, LATERAL\)"):

@@ -143,6 +143,9 @@ def test_futures_by_any_execution(cxr_sample, tiny_temporal_dir, tmp_path):
     assert 0 < np.abs(np.int16(images[0]) - np.int16(images[2])).mean() < 4  # of a model with random weights
     code, _, err = cxr_sample(*command, "--out", tmp_path / "no", "--attention", "xformers")
     assert code == 2 and "--attention xformers: runs on a GPU only" in err and not (tmp_path / "no").exists()
+    events.write_text("hour,code,value,unit\n6,furosemide,40,mg\n8,heparin,5000,IU\n")
+    code, _, err = cxr_sample(*command, "--out", tmp_path / "other")
+    assert code == 0 and "1 of 2 events have codes that tiny-futures was not trained with (heparin)" in err
 
 
 def test_bones_by_any_execution(cxr_sample, tiny_bone_dir, tmp_path):

@@ -70,6 +70,16 @@ def test_misfits_are_refused(draw_view, pictures, tmp_path, monkeypatch, argumen
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1 and not (tmp_path / "set").exists()
 
 
+def test_images_of_two_patients_are_refused(draw_view, pictures, tmp_path):
+    rows = pd.DataFrame({"image": [str(place) for place in pictures[:3]], "patient_id": ["a", "a", "b"]})
+    write_index(rows.assign(study_id=list("stu"), split="test", view="PA"), tmp_path / "index.csv")
+    given = ("--prompt", PROMPT, "--view", "LATERAL", "--index", tmp_path / "index.csv", "--study", pictures[0])
+    assert draw_view(*given, "--study", pictures[1], "--out", tmp_path / "own")[0] == 0
+    for other, said in ((2, f"images of 2 patients ({pictures[0]} of a and"), (3, "3.png is not in this index")):
+        code, _, err = draw_view(*given, "--study", pictures[other], "--out", tmp_path / "no")
+        assert code == 2 and said in err and not (tmp_path / "no").exists()
+
+
 def test_a_text_model_and_another_patient_are_refused(draw, draw_view, pictures, tmp_path):
     code, _, err = draw("--prompt", PROMPT, "--study", pictures[0], "--out", tmp_path / "set")
     assert code == 2 and "study: cxr-gen is of task text; give a view model with --model" in err
