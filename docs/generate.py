@@ -58,6 +58,7 @@ def _help(command, called: str) -> tuple[str, str]:
 
 def jobs() -> dict[str, type[BaseModel]]:
     """Job by job what its YAML holds."""
+    from gen.engine.bones import BoneRegressionJob
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
     from gen.engine.distillation import DistillationJob
@@ -76,6 +77,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/segmenter.py": SegmenterJob,
         "train/contrastive.py": ContrastiveJob,
         "train/reidentify.py": ReidentificationJob,
+        "train/bone_regression.py": BoneRegressionJob,
         "cxr-eval utility": UtilityConfig,
     }
 
@@ -94,7 +96,7 @@ def settings_page() -> str:
     told: list[type[BaseModel]] = []
     while left := [model for model in sections if model not in told]:  # sections within sections
         told.append(left[0])
-        lines += [f"## {left[0].__name__}", "", (left[0].__doc__ or "").strip(), "", *_table(left[0], sections), ""]
+        lines += [f"## {_title(left[0])}", "", (left[0].__doc__ or "").strip(), "", *_table(left[0], sections), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -105,6 +107,15 @@ def _table(model: type[BaseModel], sections: list[type[BaseModel]]) -> list[str]
         cells = (f"`{name}`", _values(field), _default(field), _meaning(field))
         rows.append("| " + " | ".join(cells) + " |")
     return rows
+
+
+def _title(section: type[BaseModel]) -> str:
+    """A section's name, with its module where gen.schema has another of that name."""
+    from gen import schema
+
+    if getattr(schema, section.__name__, section) is section:
+        return section.__name__
+    return f"{section.__name__} of {section.__module__.rpartition('.')[2]}"
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
@@ -133,7 +144,7 @@ def _type(annotation: object) -> str:
     if annotation is type(None):
         return "`null`"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"[section](#{annotation.__name__.lower()})"
+        return f"[section](#{_title(annotation).lower().replace(' ', '-')})"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}.get(
         getattr(annotation, "__name__", ""), str(annotation)
     )

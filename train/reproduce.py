@@ -17,13 +17,8 @@ from gen.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "gen" / "weights" / "text_256"
-SHARES = {
-    "vae": 0.12,
-    "decoder": 0.12,
-    "words": 0.05,
-    "guide": 0.25,
-    "text": 0.46,
-}  # of the budget; encoding comes on top
+# of the budget; encoding comes on top
+SHARES = {"vae": 0.12, "decoder": 0.12, "words": 0.05, "guide": 0.25, "text": 0.46}
 FIRST = 0.8  # of the minutes for bones: the plain network, whose misses the rest is for
 SERIES = {  # followed phantoms: images, seed, findings other than usual
     "small": (2400, 31, "edema=0,effusion=0,pneumothorax=0,consolidation=0.6,atelectasis=0.6"),
@@ -57,29 +52,19 @@ def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
         [f"{train}/text.py", f"{configs}/text_encoder.yaml", f"run={words}", *limit("words")],
         [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={guide}", *latents, *limit("guide")],
         [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", go_on, *latents, *limit("text")],
-        [
-            f"{train}/publish.py",
-            f"{text / 'export'}",
-            f"{out / 'model'}",
-            f"--index={index}",
-            f"--codec={decoder / 'export'}",
-        ],
+        [f"{train}/publish.py", f"{text}/export", f"{out}/model", f"--index={index}", f"--codec={decoder}/export"],
     ]
 
 
 def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     """The few-step student of the text model, with that model's earlier self as guide where it was retrained here."""
     teacher, (encoding, moments) = _text_model(out), _moments(index, out)
-    early = out / "guide" / "export"
+    early, run = out / "guide" / "export", out / "fast"
     guide = [f"guide={early}"] if teacher != SHIPPED else ["guide=null", "consistency.guide_scale=0"]
     return [
         *encoding,
-        [
-            *_training("lcm.py", "mean_velocity_256", index, moments, out / "fast", minutes),
-            f"teacher={teacher}",
-            *guide,
-        ],
-        [f"{ROOT}/train/publish.py", f"{out / 'fast' / 'export'}", f"{out / 'fast_model'}", f"--index={index}"],
+        [*_training("lcm.py", "mean_velocity_256", index, moments, run, minutes), f"teacher={teacher}", *guide],
+        [f"{ROOT}/train/publish.py", f"{run / 'export'}", f"{out / 'fast_model'}", f"--index={index}"],
     ]
 
 
@@ -141,21 +126,15 @@ def bone_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     ]
 
 
-MODELS = {
-    "text": text_jobs,
-    "fast": fast_jobs,
-    "views": view_jobs,
-    "temporal": temporal_jobs,
-    "bone": bone_jobs,
-}
+MODELS = {"text": text_jobs, "fast": fast_jobs, "views": view_jobs, "temporal": temporal_jobs, "bone": bone_jobs}
 PUBLISHED = {"text": "model", "fast": "fast_model"}  # models whose pictures are measured
-FOLDERS = {
-    "text": "text_256",
-    "fast": "text_256_fast",
-    "views": "view_256",
-    "temporal": "temporal_256",
-    "bone": "bone_256",
+TRAINED = {  # of the others, run by run: the folder here, and the shipped run of the same kind
+    "views": {"views": "view_256", "views_fast": "view_lcm_256"},
+    "temporal": {"temporal_first": "temporal_small_256", "temporal": "temporal_256"},
+    "bone": {"bone_first": "bone_unet_256", "bone": "bone_256"},
 }
+FOLDERS = {"text": "text_256", "fast": "text_256_fast", "views": "view_256"}
+FOLDERS |= {"temporal": "temporal_256", "bone": "bone_256"}
 WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares of the budget among those asked for
 
 
@@ -191,13 +170,19 @@ def finished(job: list[str]) -> bool:
     return run is not None and (run / "export" / "run.json").is_file()
 
 
-def table(new: dict, shipped: dict) -> str:
-    """Figures side by side."""
-    lines = [f"{'figure':28}{'retrained':>12}{'shipped':>12}"]
-    for group, values in new.items():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            lines.append(f"{group + ' ' + name:28}{value:12.4g}{shipped.get(group, {}).get(name, float('nan')):12.4g}")
-    return "\n".join(lines)
+def table(what: str, new: dict, shipped: dict) -> str:
+    """Figures side by side, by group and name; in words where there are none, or none of the shipped model's."""
+    rows = [(group, name, value) for group, values in new.items() for name, value in values.items()]
+    known = [shipped.get(group, {}).get(name) for group, name, _ in rows]
+    if not rows:
+        return f"{what}: training measures no figures of it, so there is nothing to compare"
+    lines = [f"{'figure':40}{'retrained':>12}{'shipped':>12}"]
+    for (group, name, value), other in zip(rows, known, strict=True):
+        lines.append(f"{group + ' ' + name:40}{value:12.4g}{'unknown' if other is None else f'{other:.4g}':>12}")
+    if any(other is not None for other in known):
+        return "\n".join(lines)
+    lines = [line[:52] for line in lines]
+    return "\n".join([*lines, f"{what}: the shipped model has no such figures, so there is nothing to compare"])
 
 
 def main() -> None:
@@ -232,12 +217,25 @@ def run_all(jobs: list[list[str]]) -> None:
 
 
 def figures_of(name: str, out: Path) -> str:
-    """What was reached beside what is shipped."""
+    """What was reached beside what is shipped: of a model's pictures, or run by run where training measures itself."""
+    shipped = _figures(SHIPPED.with_name(FOLDERS[name]))
+    runs = shipped.pop("runs", [])
     if name in PUBLISHED:
-        return table(_figures(out / PUBLISHED[name]), _figures(SHIPPED.with_name(FOLDERS[name])))
-    new = json.loads((out / name / "export" / "run.json").read_text())["figures"]
-    runs = _figures(SHIPPED.with_name(FOLDERS[name])).get("runs", [])
-    return table({name: new}, {name: runs[-1]["figures"] if runs else {}})
+        return table(name, _figures(out / PUBLISHED[name]) | {"runs": {}}, shipped)
+    tables = [_compared(run, kind, out, runs) for run, kind in TRAINED[name].items()]
+    return "\n\n".join([*tables, "Each figure is of its own run's validation images."])
+
+
+def _compared(run: str, kind: str, out: Path, shipped: list[dict]) -> str:
+    """A run's figures beside those of the last shipped run of its kind."""
+    new = json.loads((out / run / "export" / "run.json").read_text())["figures"]
+    known = [one["figures"] for one in shipped if same_kind(one["run"], kind)]
+    return table(run, {run: new} if new else {}, {run: known[-1] if known else {}})
+
+
+def same_kind(run: str, kind: str) -> bool:
+    """Whether a run's name is a recipe's, or the recipe's with more behind it: bone_256_b, text_256 (gone on with)."""
+    return run == kind or run.startswith((f"{kind}_", f"{kind} "))
 
 
 def _figures(model: Path) -> dict:

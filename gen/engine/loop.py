@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from gen import seeds
 from gen.engine import checkpoint, metrics
+from gen.engine.finiteness import FiniteCheck
 from gen.engine.learner import Learner
 from gen.engine.optimizers import set_rate
 from gen.engine.placement import place
 from gen.engine.preemption import Preemption
 from gen.engine.processes import on_cpu, precision
 from gen.engine.validation import Validation
-from gen.errors import UserError
 from gen.models.speed import compile_blocks, use_xformers
 from gen.schema import Strict, TrainConfig
 
@@ -47,6 +47,7 @@ class Loop:
             cpu=cpu or on_cpu(),
             step_scheduler_with_optimizer=False,
         )
+        self.finite = FiniteCheck(self.accelerator, run)
         if self.main:
             checkpoint.claim_run(run, job, learner.data_fingerprint())
         self.accelerator.wait_for_everyone()
@@ -82,38 +83,17 @@ class Loop:
             for name, value in {**losses, "loss": loss}.items():
                 share = value.detach() / self.config.accumulation
                 totals[name] = totals[name] + share if name in totals else share
-            self._check_later(loss.detach(), batch)
+            self.finite.check(step)
+            self.finite.note(loss, batch)
         norm = self.placed.clip(self.config.clip_norm)
         totals["grad_norm"] = norm
         if self.accelerator.scaler is None:  # a gradient scaler skips steps whose gradients overflow, and goes on
-            self._unchecked = (loss.detach() + norm, batch.get("key", []))
+            self.finite.note(loss, batch, norm)
         self.placed.optimizer.step()
         self.placed.optimizer.zero_grad(set_to_none=True)
         self.placed.ema.update_parameters(self.learner.trained)
         self.learner.stepped()
         return totals
-
-    def _check_later(self, loss: Tensor, batch: dict) -> None:
-        """Look at the previous loss, so that the device never waits for the host."""
-        self.check_finite()
-        self._unchecked = (loss, batch.get("key", []))
-
-    _unchecked: tuple[Tensor, list[str]] | None = None
-
-    def check_finite(self) -> None:
-        """Stop every rank together if any rank's last loss was not a number."""
-        if self._unchecked is None:
-            return
-        loss, keys = self._unchecked
-        self._unchecked = None
-        bad = (~torch.isfinite(loss)).float()
-        everywhere = self.accelerator.reduce(bad, reduction="sum") if self.accelerator.num_processes > 1 else bad
-        if everywhere > 0:
-            mine = f"batch {', '.join(map(str, keys))}" if bad > 0 else "on another rank"
-            raise UserError(
-                f"{self.run}: loss or gradient is not finite at step {self.progress['step']} ({mine}); "
-                "lower train.learning_rate, check these images, then run the same command to go on from the last state"
-            )
 
     # ---- the run --------------------------------------------------------------------------------------------
 
@@ -190,7 +170,7 @@ class Loop:
             self.progress["seconds"] = float(self.accelerator.reduce(clock, reduction="mean"))
 
     def _log(self, losses: dict[str, Tensor], bar: tqdm) -> None:
-        self.check_finite()
+        self.finite.check(self.progress["step"])
         if not self.main:
             return
         line = {name: float(value) for name, value in losses.items()}
@@ -201,7 +181,7 @@ class Loop:
         bar.set_postfix(step=self.progress["step"], loss=f"{line['loss']:.4f}")
 
     def _save(self) -> None:
-        self.check_finite()
+        self.finite.check(self.progress["step"])
         if not (self.run / "state" / f"step-{self.progress['step']}" / "progress.json").is_file():
             checkpoint.save_state(self.accelerator, self.placed, self.run, self.progress)
 

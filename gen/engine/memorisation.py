@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gen.data.dataset import CXRDataset, collate
 from gen.engine.loop import to_device
+from gen.errors import UserError
 from gen.judges.neighbours import CopyThreshold, copy_threshold, nearest
 from gen.models.codec import LatentCodec
 from gen.pipeline import CXRPipeline
@@ -20,6 +21,7 @@ from gen.tasks.latents import target_latents
 
 SIDE = 16  # positions a side at which latents are compared
 BATCH = 16
+LEAST = 20  # images, of different patients, that `copy_threshold` asks for
 
 
 class Memorisation:
@@ -31,6 +33,12 @@ class Memorisation:
 
     def __init__(self, config: MemorisationConfig, codec: LatentCodec, train: CXRDataset, held_out: CXRDataset) -> None:
         self.config, self.codec, self.train, self.held_out = config, codec, train, held_out
+        count = len(train) + len(held_out)
+        if count < LEAST:
+            raise UserError(
+                f"memorisation: {count} images in train and val, where it takes {LEAST} to say what a copy is; "
+                "set memorisation=null"
+            )
 
     def figures(self, pipeline: CXRPipeline) -> dict[str, float]:
         """`copies`, the share of copies, and `nearness`, the smallest distance in units of a copy's largest."""

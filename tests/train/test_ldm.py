@@ -61,6 +61,27 @@ state = PartialState()
 Path(job.run, f"rank-{state.process_index}").write_text(f"{state.num_processes} {digests}")
 """
 
+# launched on two processes: the loss of the second rank is infinite from the second step on
+INFINITE = """
+import sys
+from pathlib import Path
+from accelerate import PartialState
+from gen.errors import UserError
+from gen.train import ldm
+forward = ldm.LatentLearner.forward
+calls = []
+def infinite(self, batch):
+    calls.append(batch)
+    losses, last = forward(self, batch), PartialState().process_index == 1 and len(calls) > 1
+    return {name: loss * float("inf") if last else loss for name, loss in losses.items()}
+ldm.LatentLearner.forward = infinite
+try:
+    ldm.main(sys.argv[1:])
+except UserError as error:
+    run = next(argument.removeprefix("run=") for argument in sys.argv if argument.startswith("run="))
+    Path(run, f"rank-{PartialState().process_index}").write_text(str(error))
+"""
+
 
 def metrics(run, kind="loss"):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -299,17 +320,26 @@ def test_a_full_disk_keeps_the_state_before(world, straight, tmp_path, run_job):
     assert_same(weights(straight / "export"), weights(saved / "export"))
 
 
+@pytest.fixture
+def launch(world, run_job):
+    """Run a script as `accelerate launch` does, by a config of configs/accelerate."""
+
+    def run(config, script, *overrides):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / config]
+        return run_job(*command, "--main_process_port", port, script, world / "text.yaml", *overrides)
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_train_one_model(world, tmp_path, run_job):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_two_processes_train_one_model(launch, tmp_path):
     (tmp_path / "job.py").write_text(RANKED)
     run = tmp_path / "run"
-    launch = ["-m", "accelerate.commands.launch", "--config_file", ROOT / "configs" / "accelerate" / "cpu2.yaml"]
-    launch += ["--main_process_port", port, tmp_path / "job.py", world / "text.yaml", f"run={run}"]
-    result = run_job(*launch, "train.steps=4", "train.batch_size=2")
+    result = launch("cpu2.yaml", tmp_path / "job.py", f"run={run}", "train.steps=4", "train.batch_size=2")
     assert result.returncode == 0, result.stderr[-3000:]
     ranks = [(run / f"rank-{rank}").read_text() for rank in range(2)]
     assert ranks[0] == ranks[1] and ranks[0].startswith("2 ")
@@ -319,3 +349,22 @@ def test_two_processes_train_one_model(world, tmp_path, run_job):
         "random_states_0.pkl",
         "random_states_1.pkl",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_ranks_infinite_loss_stops_both(launch, tmp_path):
+    (tmp_path / "job.py").write_text(INFINITE)
+    run = tmp_path / "run"
+    result = launch("cpu2.yaml", tmp_path / "job.py", f"run={run}", "train.steps=20", "train.batch_size=2")
+    assert result.returncode == 0, result.stderr[-3000:]  # the script writes the error down
+    first, second = ((run / f"rank-{rank}").read_text() for rank in range(2))
+    assert "not finite at step 2 (on another rank)" in first and "not finite at step 2 (batch drawn:s" in second
+    assert len(metrics(run)) == 1 and not (run / "export").exists()
+
+
+@pytest.mark.slow
+def test_the_documented_command_trains(launch, tmp_path):
+    result = launch("cpu.yaml", ROOT / "train" / "ldm.py", f"run={tmp_path}/run", "train.steps=2")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / "run" / "export" / "model_index.json").is_file()

@@ -96,3 +96,10 @@ def test_a_model_that_draws_no_copies_may_go_on(job):
 def test_tasks_that_are_given_radiographs_are_refused(job):
     with pytest.raises(UserError, match="memorisation: drawings of this task should resemble what it is given"):
         job("task={name: view}")
+
+
+def test_too_few_images_are_refused_at_once(world, job):
+    """Not after the hours until the first validation."""
+    settings = job(f"data.index={world}/index.csv")
+    with pytest.raises(UserError, match="memorisation: 16 images in train and val.*set memorisation=null"):
+        ldm.LatentLearner(settings)

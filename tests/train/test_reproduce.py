@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gen.data.index import write_index
+from gen.train import reproduce as script
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def index(tmp_path):
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(20):
+    for number in range(24):
         path = tmp_path / f"{number}.png"
         Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(path)
         split = "test" if number < 3 else "val" if number < 5 else "train"
@@ -57,8 +58,95 @@ def test_retrains_everything_and_prints_figures(reproduce, index, tmp_path):
     model = tmp_path / "out" / "model"
     assert not any("_name_or_path" in path.read_text() for path in model.rglob("*.json"))  # this machine's folders
     card = (model / "README.md").read_text()
-    assert "; 15 radiographs:" in card and not re.search(r"\{[A-Z_]+\}", card)
+    assert "; 19 radiographs:" in card and not re.search(r"\{[A-Z_]+\}", card)
     runs = [run["run"] for run in json.loads((model / "figures.json").read_text())["runs"]]
     assert runs == ["vae", "decoder", "words", "guide", "text"] and all(f"| {run} | " in card for run in runs)
     assert (model / "model_index.json").is_file() and (model / "README.md").is_file()
     assert {path.suffix for path in model.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".md", ".txt"}
+
+
+# ---- what was reached beside what is shipped ----------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Write a shipped model's figures, in a folder of weights of our own."""
+    monkeypatch.setattr(script, "SHIPPED", tmp_path / "weights" / "text_256")
+
+    def write(folder, runs, **figures):
+        (tmp_path / "weights" / folder).mkdir(parents=True)
+        named = [{"run": run, "step": 1, "minutes": 1.0, "batch_size": 1, "figures": found} for run, found in runs]
+        (tmp_path / "weights" / folder / "figures.json").write_text(json.dumps({**figures, "runs": named}))
+
+    return write
+
+
+@pytest.fixture
+def retrained(tmp_path):
+    """Write what runs measured, and return where they are."""
+
+    def write(**runs):
+        for run, figures in runs.items():
+            (tmp_path / "out" / run / "export").mkdir(parents=True)
+            (tmp_path / "out" / run / "export" / "run.json").write_text(json.dumps({"figures": figures, "step": 1}))
+        return tmp_path / "out"
+
+    return write
+
+
+def numbers(text):
+    """What a table says: the last two columns by the words before them."""
+    rows = (line.rsplit(maxsplit=2) for line in text.splitlines() if re.search(r"\d$|unknown$", line))
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_a_teacher_is_compared_with_the_shipped_teacher_and_its_student_is_told_of(shipped, retrained):
+    shipped("view_256", [("view_256", {"val_loss": 0.4}), ("mean_velocity_256", {}), ("view_lcm_256", {})])
+    said = script.figures_of("views", retrained(views={"val_loss": 0.5}, views_fast={}))
+    assert numbers(said) == {"views val_loss": ["0.5", "0.4"]}
+    assert "views_fast: training measures no figures of it, so there is nothing to compare" in said
+    assert "nan" not in said
+
+
+def test_a_student_with_figures_of_its_own_prints_them(shipped, retrained):
+    out = retrained(views={"val_loss": 0.5}, views_fast={"val_loss": 0.7})
+    shipped("view_256", [("view_256", {"val_loss": 0.4}), ("view_lcm_256", {"val_loss": 0.6})])
+    said = script.figures_of("views", out)
+    assert numbers(said) == {"views val_loss": ["0.5", "0.4"], "views_fast val_loss": ["0.7", "0.6"]}
+
+
+def test_each_run_of_a_model_is_compared_with_its_own_kind(shipped, retrained):
+    """The last one where there are several; a name may go on behind the recipe's."""
+    out = retrained(bone_first={"psnr": 40.0}, bone={"val_loss": 0.8, "other": 1.0})
+    runs = [("bone_unet_256_21", {"psnr": 41.0}), ("bone_256_a", {"val_loss": 0.1}), ("bone_256_b", {"val_loss": 0.2})]
+    shipped("bone_256", runs)
+    said = script.figures_of("bone", out)
+    assert numbers(said) == {
+        "bone_first psnr": ["40", "41"],
+        "bone val_loss": ["0.8", "0.2"],
+        "bone other": ["1", "unknown"],
+    }
+
+
+def test_what_has_no_counterpart_stands_alone(shipped, retrained):
+    out = retrained(temporal_first={"val_loss": 0.5}, temporal={"val_loss": 0.3})
+    shipped("temporal_256", [("temporal_256", {"psnr": 1.0})])
+    said = script.figures_of("temporal", out)
+    for run in ("temporal_first", "temporal"):
+        assert f"{run}: the shipped model has no such figures, so there is nothing to compare" in said
+    assert "nan" not in said and "unknown" not in said and "shipped\n" not in said
+
+
+def test_pictures_are_compared_by_what_was_measured_of_them(shipped, tmp_path):
+    shipped("text_256", [("text_256", {"val_loss": 0.4})], codec={"psnr": 35.0})
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    (tmp_path / "out" / "model" / "figures.json").write_text(json.dumps({"codec": {"psnr": 34.0}, "runs": []}))
+    assert numbers(script.figures_of("text", tmp_path / "out")) == {"codec psnr": ["34", "35"]}
+
+
+@pytest.mark.parametrize("name", sorted(script.TRAINED))
+def test_every_run_has_a_counterpart_among_the_shipped_ones(name):
+    path = script.SHIPPED.with_name(script.FOLDERS[name]) / "figures.json"
+    runs = [run["run"] for run in json.loads(path.read_text())["runs"]]
+    for kind in script.TRAINED[name].values():
+        assert any(script.same_kind(run, kind) for run in runs), f"no {kind} among {runs}"
