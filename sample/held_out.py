@@ -126,7 +126,8 @@ def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
     for target in targets[:: math.ceil(len(targets) / SHOWN)]:
         files = [target.right.study[0][0], target.file(out, RIGHT), target.image, target.file(out, WRONG)]
         images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
-        caption = f"given {target.right.study[0][1]} | drawn {target.view} | truth | drawn from another patient's"
+        given = ", ".join(view for _, view in target.right.study)
+        caption = f"given {given} (the first is shown) | drawn {target.view} | truth | drawn from another patient's"
         groups.append(Group(target.prompt, caption, images))
     sheet = contact_sheet(groups, "Views of held-out studies; drawings are synthetic", f"Model {model}.", columns=2)
     with replacing(out / "strips.png") as temporary:
