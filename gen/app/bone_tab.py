@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen.app.answers import plainly, whole
-from gen.app.drawings import Drawn, most_steps, write_files
-from gen.app.uploads import FILE_TYPES, as_picture, read_upload
+from gen.app.drawings import Drawn, most_steps, told_calls, write_files
+from gen.app.shown import picture
+from gen.app.uploads import FILE_TYPES, as_picture, read_upload, stretched
+from gen.calls.bone_looks import LOOKS
 from gen.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,23 +52,30 @@ class BoneTab:
                     max_height=560,
                     elem_id="bone-both",
                     elem_classes="radiographs",
+                    buttons=["fullscreen"],
                 )
-                removed = gr.Image(label="What was removed", format="png", height=260)
+                removed = picture("What was removed, stretched", 260)
                 with gr.Row():
                     png = gr.DownloadButton("Download PNG", interactive=False, elem_id="bone-png")
                     dicom = gr.DownloadButton("Download DICOM", interactive=False)
                 with gr.Accordion("Record", open=False):
-                    record = gr.Code(language="json", show_label=False)
+                    record = gr.Code(language="json", wrap_lines=True, show_label=False)
         answers = [both, removed, png, dicom, record]
-        button.click(plainly(self._suppress), [file, seed, steps, anyway], answers, api_visibility="private")
 
-    def _suppress(self, file: str, seed: float, steps: int, anyway: bool) -> list:
+        @plainly
+        def suppress(file, seed, steps, anyway, progress=gr.Progress()):  # noqa: B008
+            return self._suppress(file, whole(seed, "seed"), int(steps), bool(anyway), progress)
+
+        button.click(suppress, [file, seed, steps, anyway], answers, api_visibility="private")
+
+    def _suppress(self, file: str, seed: int, steps: int, anyway: bool, progress) -> list:
         import gradio as gr
 
         pixels = read_upload(file)
         pipeline = self.session.pipeline(self.task)
         try:
-            found = pipeline.suppress_bones(pixels, steps=int(steps), seed=whole(seed, "seed"), anyway=bool(anyway))
+            with told_calls(pipeline, progress, steps * len(LOOKS)):
+                found = pipeline.suppress_bones(pixels, steps=steps, seed=seed, anyway=anyway)
         except UserError as error:  # which counts the images of a call
             raise UserError(str(error).replace("image 0", Path(file).name)) from None
         for warning in found.warnings:
@@ -74,5 +83,5 @@ class BoneTab:
         soft = as_picture(found.soft)
         files = write_files(Drawn([soft], [found.record]), self.session.new_folder("bones"))
         given = [gr.DownloadButton(value=path, interactive=path is not None) for path in (files.png, files.dicom)]
-        pair, removed = (as_picture(pixels), soft), as_picture(abs(found.removed))
+        pair, removed = (as_picture(pixels), soft), stretched(abs(found.removed))
         return [pair, removed, *given, json.dumps(asdict(found.record), indent=1)]

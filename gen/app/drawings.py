@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import count
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +67,21 @@ def told_steps(progress: Callable, steps: int) -> Callable:
         return values
 
     return told
+
+
+@contextmanager
+def told_calls(pipeline: CXRPipeline, progress: Callable, calls: int) -> Iterator[None]:
+    """Moves a page's progress bar at every call of the denoiser, where a pipeline's own call tells of no steps."""
+    numbers = count(1)
+
+    def told(*_: object) -> None:
+        progress((next(numbers), calls), desc="Drawing", unit="steps")
+
+    hook = pipeline.unet.register_forward_hook(told)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _save_dicom(image: Image.Image, record: SynthesisRecord, path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gen.app.answers import plainly
+from gen.app.shown import picture
 from gen.app.uploads import FILE_TYPES, as_picture, read_upload, record_of, torch_image
 
 if TYPE_CHECKING:
@@ -32,22 +33,32 @@ class InspectTab:
                 gr.Markdown("Is it synthetic, and how was it made? PNG, JPEG, TIFF or DICOM; it stays on this machine.")
                 file = gr.File(label="Radiograph", file_types=FILE_TYPES, elem_id="check-file")
                 said = gr.Markdown(elem_id="check-said")
-                read = gr.Label(label="What the shipped reader sees (no diagnosis)", num_top_classes=SHOWN)
+                read = gr.Label(
+                    label="What the shipped reader sees (no diagnosis)", num_top_classes=SHOWN, show_heading=False
+                )
             with gr.Column(scale=5, min_width=320):
-                image = gr.Image(label="As it is shown", format="png", elem_classes="radiographs", height=420)
-                record = gr.Code(language="json", label="Record")
+                image = picture("As it is shown", 420)
+                record = gr.Code(language="json", wrap_lines=True, label="Record", visible=False)
         file.upload(plainly(inspect), file, [image, said, record, read], api_visibility="private")
-        file.clear(lambda: (None, "", "", None), None, [image, said, record, read], api_visibility="private")
+        file.clear(_nothing, None, [image, said, record, read], api_visibility="private")
 
 
 def inspect(path: str) -> tuple:
     """Picture, sentence, record and readings of an uploaded file. Errors: UserError as of `read_upload`."""
+    import gradio as gr
+
     pixels = read_upload(path)
     record = record_of(path)
     made = UNMARKED if record is None else f"**Synthetic**: drawn by {record.get('model')}, seed {record.get('seed')}."
     square = torch_image(pixels, SIDE)
-    text = "" if record is None else json.dumps(record, indent=1)
-    return as_picture(pixels), f"{made} {_doubt(square)}".strip(), text, _readings(square)
+    shown = gr.Code(value=json.dumps(record, indent=1), visible=record is not None)
+    return as_picture(pixels), f"{made} {_doubt(square)}".strip(), shown, _readings(square)
+
+
+def _nothing() -> tuple:
+    import gradio as gr
+
+    return None, "", gr.Code(visible=False), None
 
 
 def _doubt(square: Tensor) -> str:

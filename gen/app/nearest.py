@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from gen.data.images import from_model, prepare, to_model
+from gen.data.images import from_model, prepare, prepare_array
 from gen.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Training:
         """
         from gen.judges.neighbours import nearest
 
-        drawn = _features(self.reader, np.stack([to_model(np.asarray(image)) for image in images])[:, None])
+        drawn = _features(self.reader, np.stack([prepare_array(np.asarray(image), SIDE) for image in images])[:, None])
         distances, found = nearest(drawn, self.features, 1)
         pairs = zip(distances[:, 0] / self.limit.threshold, found[:, 0], strict=True)
         return [_shown(self.rows.iloc[row], ratio) for ratio, row in pairs]

@@ -54,4 +54,5 @@ def look() -> dict:
 
     sans, mono = ("system-ui", "Segoe UI", "Helvetica", "sans-serif"), ("ui-monospace", "Consolas", "monospace")
     theme = gr.themes.Base(primary_hue="teal", neutral_hue="slate", radius_size="sm", font=sans, font_mono=mono)
-    return {"theme": theme, "css": STYLE.read_text()}
+    dark = {"color_accent": "*primary_700", "button_primary_background_fill": "*primary_700"}  # white is read on it
+    return {"theme": theme.set(**dark), "css": STYLE.read_text()}

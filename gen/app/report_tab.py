@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from gen.app.session import Session
 
 PARTS = ("report", "fidelity", "alignment", "privacy", "fairness")
+WHOLE = ("fidelity", "alignment", "utility", "privacy", "fairness")  # sections of a report; each says "NAME ..." first
 LARGEST = 64 * 2**20  # bytes of a page
 LINES = 12  # of progress, shown
-COMMAND = "from gen.eval.cli import main; main()"  # cxr-eval, wherever its script lies
+# cxr-eval, wherever its script lies: line by line, and with no word on figures that too few images leave open
+COMMAND = ("-u", "-W", "ignore", "-c", "from gen.eval.cli import main; main()")
 
 
 class ReportTab:
@@ -45,35 +47,47 @@ class ReportTab:
                 part = gr.Dropdown(list(PARTS), value="report", label="What to measure")
                 button = gr.Button("Measure", variant="primary", elem_id="measure")
         said = gr.Textbox(label="Progress", lines=3, max_lines=LINES, interactive=False, elem_id="report-said")
-        page, download = gr.HTML(elem_classes="report"), gr.DownloadButton("Download the page", interactive=False)
+        page, download = (
+            gr.HTML(elem_classes="report", min_height=90),
+            gr.DownloadButton("Download the page", interactive=False),
+        )
         outputs = [said, page, download]
         finished.upload(plainly(show_page), finished, outputs, api_visibility="private")
         if not session.shared:
             # an iterator of answers: each line of the command's own progress as it comes
-            button.click(self._measured, [real, made, part], outputs, api_visibility="private")
+            given = [real, made, part]
+            button.click(self._handler(), given, outputs, show_progress_on=page, api_visibility="private")
 
-    def _measured(self, real: str, made: str, part: str) -> Iterator[tuple]:
+    def _handler(self):
         import gradio as gr
 
-        try:
-            yield from self._lines_then_page(real, made, part)
-        except UserError as error:
-            raise gr.Error(plain_line(str(error)), duration=None, print_exception=False) from None
+        def measured(real, made, part, progress=gr.Progress()):  # noqa: B008
+            try:
+                yield from self._lines_then_page(real, made, part, progress)
+            except UserError as error:
+                raise gr.Error(plain_line(str(error)), duration=None, print_exception=False) from None
 
-    def _lines_then_page(self, real: str, made: str, part: str) -> Iterator[tuple]:
+        return measured
+
+    def _lines_then_page(self, real: str, made: str, part: str, progress) -> Iterator[tuple]:
         import gradio as gr
 
         if not real.strip() or not made.strip():
             raise UserError("give the index of real radiographs and the folder of the synthetic set")
         out, lines = self.session.new_folder("report"), [f"cxr-eval {part} ..."]
         yield lines[0], gr.skip(), gr.skip()
-        command = [sys.executable, "-c", COMMAND, part, "--real", real.strip(), "--synthetic", made.strip()]
+        sections = WHOLE if part == "report" else (part,)
+        progress((0, len(sections)), desc="Reading", unit="sections")
+        command = [sys.executable, *COMMAND, part, "--real", real.strip(), "--synthetic", made.strip()]
         with subprocess.Popen(
             [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process:
             try:
                 for line in process.stdout or ():
                     lines.append(line.rstrip())
+                    if lines[-1].removesuffix(" ...") in sections:
+                        done = sections.index(lines[-1].removesuffix(" ..."))
+                        progress((done, len(sections)), desc=sections[done].capitalize(), unit="sections")
                     yield "\n".join(lines[-LINES:]), gr.skip(), gr.skip()
             except GeneratorExit:  # the visitor has left
                 process.terminate()

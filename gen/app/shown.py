@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from gen.app.drawings import Drawn, write_files
 
 if TYPE_CHECKING:
+    from gradio import Image
+
     from gen.app.session import Session
 
 
@@ -24,14 +26,22 @@ def radiographs(name: str, columns: int = 2) -> list:
         height="auto",
         elem_id=f"{name}-images",
         elem_classes="radiographs",
+        buttons=["download", "download_all", "fullscreen"],  # files with their record; and no link to other places
     )
     said = gr.Markdown(elem_id=f"{name}-said")
     with gr.Row():
         png = gr.DownloadButton("Download PNG", interactive=False, elem_id=f"{name}-png")
         dicom = gr.DownloadButton("Download DICOM", interactive=False, elem_id=f"{name}-dicom")
     with gr.Accordion("Records: how to draw these again", open=False):
-        records = gr.Code(language="json", show_label=False)
+        records = gr.Code(language="json", wrap_lines=True, show_label=False)
     return [images, said, png, dicom, records]
+
+
+def picture(label: str, height: int) -> Image:
+    """A picture to look at, without buttons that would save it without a record or send it elsewhere."""
+    import gradio as gr
+
+    return gr.Image(label=label, format="png", height=height, elem_classes="radiographs", buttons=["fullscreen"])
 
 
 def answer(session: Session, drawn: Drawn, captions: Sequence[str] = ()) -> list:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gen.app.answers import number, plainly, whole
-from gen.app.drawings import Drawn, most_steps
-from gen.app.shown import answer, radiographs
-from gen.app.uploads import FILE_TYPES, as_picture, read_upload
+from gen.app.drawings import Drawn, most_steps, told_calls
+from gen.app.shown import answer, picture, radiographs
+from gen.app.uploads import FILE_TYPES, read_upload, stretched
 from gen.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("hour", "code", "value", "unit")
 MOST_FUTURES, LARGEST_GUIDANCE = 4, 10
-WIDTH, MARGIN, ROW = 640, 40, 18  # of the timeline
+WIDTH, MARGIN, ROW = 640, 40, 20  # of the timeline
 
 
 class TemporalTab:
@@ -38,10 +36,15 @@ class TemporalTab:
             with gr.Column(scale=6, min_width=320):
                 line = gr.HTML(timeline(first_events(session.pipeline(self.task)), [24.0]), elem_id="future-line")
                 answers = radiographs("future")
-                spread = gr.Image(label="Where the futures differ", format="png", height=240)
+                spread = picture("Where the futures differ", 240)
         told = {"outputs": line, "show_progress": "hidden", "api_visibility": "private"}
         gr.on([events.change, visits.change], plainly(_line), [events, visits], **told)
-        button.click(plainly(self._predict), asked, [*answers, spread], api_visibility="private")
+
+        @plainly
+        def predict(*given, progress=gr.Progress()):  # noqa: B008
+            return self._predict(given, progress)
+
+        button.click(predict, asked, [*answers, spread], api_visibility="private")
 
     def _asked(self) -> tuple[list, object, object, object]:
         import gradio as gr
@@ -52,13 +55,16 @@ class TemporalTab:
         events = gr.Dataframe(
             headers=list(COLUMNS),
             datatype=["number", "str", "str", "str"],
-            value=[list(event) for event in first_events(pipeline)],
-            row_count=(1, "dynamic"),
+            value=[[hour, code, _short(value), unit] for hour, code, value, unit in first_events(pipeline)],
+            row_count=1,
             column_count=(len(COLUMNS), "fixed"),
             label="Events: hours after the radiograph, negative before it",
+            elem_id="future-events",
         )
+        add = gr.Button("Add an event", size="sm", elem_id="future-add")
+        add.click(plainly(one_more), events, events, show_progress="hidden", api_visibility="private")
         with gr.Accordion(f"{len(codes)} events that this model knows", open=False):
-            gr.Markdown(", ".join(f"`{code}`" for code in codes))
+            gr.Markdown(", ".join(f"`{code}`" + f" in {unit}" * bool(unit) for code, unit in _units(codes)))
         with gr.Row():
             visits = gr.Textbox("24", label="Hours later", placeholder="24, 72", elem_id="future-visits")
             count = gr.Slider(1, MOST_FUTURES, 2, step=1, label="Futures")
@@ -72,33 +78,68 @@ class TemporalTab:
         button = gr.Button("Predict", variant="primary", elem_id="predict")
         return [file, events, visits, count, prompt, seed, steps, guidance], events, visits, button
 
-    def _predict(self, file, events, visits, count, prompt, seed, steps, guidance) -> list:
-        hours, prior = hours_of(visits), read_upload(file)
-        found = self.session.pipeline(self.task).rollout(
-            prior,
-            event_rows(events),
-            hours,
-            n=int(count),
-            prompt=prompt.strip(),
-            seed=whole(seed, "seed"),
-            steps=int(steps),
-            guidance=float(guidance),
-            progress=False,
-        )
+    def _predict(self, given: tuple, progress) -> list:
+        file, events, visits, count, prompt, seed, steps, guidance = given
+        hours, prior, rows = hours_of(visits), read_upload(file), event_rows(events)
+        _refuse_late(rows, hours[-1])
+        pipeline = self.session.pipeline(self.task)
+        with told_calls(pipeline, progress, int(steps) * len(hours)):
+            found = pipeline.rollout(
+                prior,
+                rows,
+                hours,
+                n=int(count),
+                prompt=prompt.strip(),
+                seed=whole(seed, "seed"),
+                steps=int(steps),
+                guidance=float(guidance),
+                progress=False,
+            )
+        _warn_of_strangers(rows, known_codes(pipeline))
         images = [image for one in found for image in one.images]
         records = [record for one in found for record in one.records]
         told = [f"synthetic, {hour:g} h later" for hour in hours for _ in range(int(count))]
-        return [*answer(self.session, Drawn(images, records), told), spread_of([one.deviation for one in found])]
+        return [*answer(self.session, Drawn(images, records), told), stretched(found[-1].deviation)]
 
 
-def known_codes(pipeline) -> list[str]:
-    """Codes of events that a model was trained with, in order."""
-    return sorted(pipeline.task.conditioner.config.vocabulary or {})
+def known_codes(pipeline) -> dict[str, dict]:
+    """Codes of events that a model was trained with, in order, each with its unit and usual value."""
+    return dict(sorted((pipeline.task.conditioner.config.vocabulary or {}).items()))
+
+
+def _units(codes: Mapping[str, Mapping]) -> list[tuple[str, str]]:
+    return [(code, known["unit"]) for code, known in codes.items()]
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _refuse_late(rows: Sequence[tuple], end: float) -> None:
+    for hour, code, *_ in rows:
+        if hour > end:
+            raise UserError(
+                f"event {code}: at {hour:g} h, after the last visit at {end:g} h; ask for a later one as well"
+            )
+
+
+def _warn_of_strangers(rows: Sequence[tuple], known: Container[str]) -> None:
+    import gradio as gr
+
+    for code in dict.fromkeys(code for _, code, _, _ in rows if code not in known):
+        gr.Warning(f"event {code}: unknown to this model, which takes it for some other event", duration=None)
 
 
 def first_events(pipeline) -> list[tuple]:
     """What the editor begins with: the first event that the model knows, six hours after the radiograph."""
-    return [(6, code, "", "") for code in known_codes(pipeline)[:1]]
+    codes = known_codes(pipeline)
+    return [(6, code, codes[code]["centre"] if unit else None, unit) for code, unit in _units(codes)[:1]]
+
+
+def one_more(table) -> list[list]:
+    """The editor's rows and another at the last one's hour, for its code to be typed."""
+    rows = table[list(COLUMNS)].astype(object).where(table.notna(), None).values.tolist()
+    return [*rows, [rows[-1][0] if rows else 0, "", "", ""]]
 
 
 def hours_of(text: str) -> list[float]:
@@ -112,20 +153,15 @@ def hours_of(text: str) -> list[float]:
 def event_rows(table) -> list[tuple]:
     """Events of the editor; rows without a code are empty. Errors: UserError naming the row."""
     rows = []
-    for place, (hour, code, value, unit) in enumerate(table[list(COLUMNS)].itertuples(index=False), start=1):
-        if not str(code or "").strip():
+    texts = table[list(COLUMNS)].astype(object).where(table.notna(), "").astype(str)
+    for place, (hour, code, value, unit) in enumerate(texts.itertuples(index=False), start=1):
+        if not code.strip():
             continue
-        when = number(str(hour if hour is not None else ""), f"event {place}, hour")
+        when = number(hour, f"event {place}, hour")
         if when is None:
             raise UserError(f"event {place}: give its hour after the radiograph, negative before it")
-        rows.append((when, str(code).strip(), number(str(value or ""), f"event {place}, value"), str(unit or "")))
+        rows.append((when, code.strip(), number(value, f"event {place}, value"), unit.strip()))
     return rows
-
-
-def spread_of(deviations: Sequence[np.ndarray]):
-    """Standard deviation over the futures of the last visit, stretched so that its largest is white."""
-    last = deviations[-1]
-    return as_picture(last / max(float(last.max()), 1e-6))
 
 
 def _line(events, visits: str) -> str:
@@ -136,19 +172,29 @@ def timeline(events: Sequence[tuple], hours: Sequence[float]) -> str:
     """Radiograph, events and visits on one axis, as SVG."""
     first, last = min([0.0, *(event[0] for event in events)]), max([*hours, *(event[0] for event in events)])
     place = lambda hour: MARGIN + (hour - first) / max(last - first, 1e-6) * (WIDTH - 2 * MARGIN)  # noqa: E731
-    height = 60 + ROW * len(events)
-    parts = [f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="26" y2="26" stroke="currentColor" stroke-width="2"/>']
+    height = 70 + ROW * len(events)
+    parts = [f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="34" y2="34" stroke="currentColor" stroke-width="2"/>']
     for hour, name in [(0.0, "radiograph"), *((hour, f"{hour:g} h") for hour in hours)]:
         x = place(hour)
-        parts.append(f'<rect x="{x - 7:.0f}" y="19" width="14" height="14" rx="3" fill="#0d9488"/>')
-        parts.append(f'<text x="{x:.0f}" y="12" font-size="12" text-anchor="middle" fill="currentColor">{name}</text>')
-    for row, (hour, code, value, unit) in enumerate(sorted(events, key=lambda event: event[0])):
-        x, y, said = place(hour), 54 + ROW * row, f"{code} {value or ''} {unit}".strip()
-        side = "end" if x > WIDTH / 2 else "start"
-        shift = -6 if side == "end" else 6
-        parts.append(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="26" y2="{y}" stroke="#d97706"/>')
-        parts.append(f'<circle cx="{x:.0f}" cy="26" r="4" fill="#d97706"/>')
-        parts.append(f'<text x="{x + shift:.0f}" y="{y}" font-size="12" text-anchor="{side}" fill="currentColor">')
-        parts.append(f"{html.escape(said)}</text>")
+        parts.append(f'<rect x="{x - 7:.0f}" y="27" width="14" height="14" rx="3" fill="#0d9488"/>')
+        parts.append(_text(x - 7, 20, "start", name) if x <= MARGIN else _text(x + 7, 20, "end", name))
+    places = [(place(hour), 66 + ROW * row, words) for row, (hour, words) in enumerate(_in_order(events))]
+    for x, y, _ in places:
+        parts.append(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="34" y2="{y}" stroke="#d97706"/>')
+        parts.append(f'<circle cx="{x:.0f}" cy="34" r="4" fill="#d97706"/>')
+    for x, y, words in places:  # after all lines, so that none goes through a word
+        parts.append(_text(x - 6, y, "end", words) if x > WIDTH / 2 else _text(x + 6, y, "start", words))
     box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Timeline of events and visits"'
     return f'<svg {box} style="width:100%;height:auto">{"".join(parts)}</svg>'
+
+
+def _in_order(events: Sequence[tuple]) -> list[tuple[float, str]]:
+    """Hour of each event and what is written of it."""
+    said = [
+        (hour, f"{code} {_short(value)} {unit}" if _short(value) else str(code)) for hour, code, value, unit in events
+    ]
+    return sorted((hour, words.strip()) for hour, words in said)
+
+
+def _text(x: float, y: float, anchor: str, words: str) -> str:
+    return f'<text x="{x:.0f}" y="{y}" text-anchor="{anchor}" fill="currentColor">{html.escape(words)}</text>'

@@ -11,12 +11,13 @@ from gen.app.shown import answer, radiographs
 if TYPE_CHECKING:
     from gen.app.session import Session
 
-EXAMPLES = (
-    "PA chest radiograph of a 31-year-old woman with no acute findings.",
-    "AP chest radiograph of a 74-year-old man with cardiomegaly and pulmonary edema.",
-    "AP chest radiograph of a 3-year-old child with bacterial pneumonia.",
-    "PA chest radiograph of a 59-year-old woman with a pleural effusion.",
-)
+EXAMPLES = {  # by what is written on their buttons, which cut what is longer than 60 characters
+    "31-year-old woman, no acute findings": "PA chest radiograph of a 31-year-old woman with no acute findings.",
+    "74-year-old man, large heart and edema": "AP chest radiograph of a 74-year-old man with cardiomegaly and "
+    "pulmonary edema.",
+    "3-year-old child, bacterial pneumonia": "AP chest radiograph of a 3-year-old child with bacterial pneumonia.",
+    "59-year-old woman, pleural effusion": "PA chest radiograph of a 59-year-old woman with a pleural effusion.",
+}
 CHIPS = ("No Finding", "Cardiomegaly", "Pleural Effusion", "Edema", "Consolidation", "Pneumonia")
 CHIPS += ("Atelectasis", "Pneumothorax", "Mass", "Nodule", "Support Devices")
 ANY = "any"  # whatever the prompt says
@@ -48,8 +49,8 @@ class TextTab:
         import gradio as gr
 
         pipeline = self.session.pipeline(self.task)
-        config = pipeline.config
-        prompt = gr.Textbox(EXAMPLES[0], label="Prompt", lines=2, max_lines=4, max_length=500, elem_id="prompt")
+        config, (first, *_) = pipeline.config, EXAMPLES.values()
+        prompt = gr.Textbox(first, label="Prompt", lines=2, max_lines=4, max_length=500, elem_id="prompt")
         chips = gr.CheckboxGroup(list(CHIPS), label="Findings, put into words for you", elem_classes="chips")
         chips.input(_in_words, chips, prompt, show_progress="hidden", api_visibility="private")
         with gr.Row():
@@ -65,7 +66,8 @@ class TextTab:
             )
             guidance = gr.Slider(1, LARGEST_GUIDANCE, config.guidance, step=0.5, label="Guidance", min_width=120)
         button = gr.Button("Draw", variant="primary", elem_id="draw")
-        gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples", api_visibility="private")
+        prompts = [[text] for text in EXAMPLES.values()]
+        gr.Examples(prompts, [prompt], label="Examples", example_labels=list(EXAMPLES), api_visibility="private")
         return [prompt, view, sex, age, seed, count, steps, guidance], button
 
     def _answers(self) -> list:
@@ -73,7 +75,16 @@ class TextTab:
 
         answers = radiographs("text")
         if self.session.index is not None:
-            answers.append(gr.Gallery(label="Nearest training radiographs", columns=2, height=300))
+            near = gr.Gallery(
+                label="Nearest training radiographs",
+                columns=2,
+                object_fit="contain",
+                height="auto",
+                elem_id="text-nearest",
+                elem_classes="radiographs",
+                buttons=["fullscreen"],
+            )
+            answers.append(near)
         return answers
 
     def _handler(self):

@@ -44,6 +44,11 @@ def as_picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
+def stretched(pixels: np.ndarray) -> Image.Image:
+    """Something faint as a picture whose brightest point is white. Shapes: [H, W] from 0."""
+    return as_picture(pixels / max(float(pixels.max()), 1e-6))
+
+
 def torch_image(pixels: np.ndarray, side: int) -> Tensor:
     """A radiograph as networks take it, padded to a square. Shapes: [H, W] in 0..1 -> [1, 1, side, side] in -1..1."""
     import torch

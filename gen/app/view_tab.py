@@ -57,9 +57,15 @@ class ViewTab:
             for place in range(GIVEN):
                 with gr.Row():
                     file = gr.File(
-                        file_types=FILE_TYPES, label=f"Image {place + 1}", elem_id=f"view-file-{place}", height=90
+                        file_types=FILE_TYPES,
+                        label=f"Image {place + 1}",
+                        elem_id=f"view-file-{place}",
+                        height=140,
+                        scale=2,
+                        min_width=220,
                     )
-                    given += [file, gr.Dropdown(list(VIEWS), value=ANY if place else "PA", label="its view")]
+                    view = gr.Dropdown(list(VIEWS), value=ANY if place else "PA", label="its view", min_width=120)
+                    given += [file, view]
         with gr.Row():
             steps = gr.Slider(1, most_steps(pipeline), config.steps, step=1, label="Steps", elem_id="view-steps")
             guidance = gr.Slider(1, LARGEST_GUIDANCE, config.guidance, step=0.5, label="Guidance")

@@ -11,13 +11,21 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
 FLAGS += ("--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage", "--mute-audio")
+READY = "document.querySelector('#draw') && document.querySelectorAll('.chips label').length > 5"
+TOAST = "[...document.querySelectorAll('.toast-body')].map(e => e.innerText).join('|')"
+WATCH = """window.steps = []; new MutationObserver(() => document.querySelectorAll('.progress-text').forEach(e => {
+  const said = e.textContent.split('|')[0].trim(); if (window.steps.at(-1) != said) window.steps.push(said); }))
+  .observe(document.body, {subtree: true, childList: true, characterData: true})"""
 
 
 class Browser:
@@ -87,6 +95,49 @@ class Browser:
         self.run(f"(e => {{ e.focus(); e.select(); }})(document.querySelector({json.dumps(selector)}))")
         self.send("Input.insertText", text=text)
 
+    def number(self, selector: str, value: int) -> None:
+        """Set a slider by its field."""
+        self.type(f"{selector} input[type=number]", str(value))
+        self.run(f"document.querySelector('{selector} input[type=number]').blur()")
+
+    def cell(self, row: int, column: int, text: str) -> None:
+        """Write into a table's cell as by hand: two clicks, the new text, Enter."""
+        cell = f'[data-testid="cell-{row}-{column}"]'
+        place, field = f"document.querySelector({cell!r})", f"document.querySelector({cell + ' textarea'!r})"
+        self.wait(place)
+        end = time.monotonic() + 60
+        while self.run(f"{field}?.value") != text:  # what is above it may still move it, or it take the old text in
+            assert time.monotonic() < end, f"{cell}: cannot be written into"
+            if self.run(f"!{field}"):
+                self.double_click(place)
+            else:
+                self.type(f"{cell} textarea", text)
+            time.sleep(0.1)
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13)
+
+    def double_click(self, element: str) -> None:
+        """Press twice in the middle of what an expression gives."""
+        self.run(f"{element}.scrollIntoView({{block: 'center'}})")
+        x, y = self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({element}.getBoundingClientRect())")
+        for clicks in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=clicks)
+
+    def told(self, text: str, seconds: float = 90) -> str:
+        """Every message of the page, once one holds a text."""
+        self.wait(f"({TOAST}).includes({json.dumps(text)})", seconds)
+        return self.run(TOAST)
+
+    def tab(self, title: str) -> None:
+        """Open a tab, by the menu of those for which a narrow window has no room if it is among them."""
+        script = """(title => {
+          const named = kind => [...document.querySelectorAll(kind)].find(e => e.innerText == title);
+          const tab = named('button[role=tab]'), more = document.querySelector("button[aria-label='More tabs']");
+          if (tab?.ariaSelected == 'true') return true;
+          (tab ?? named('.overflow-dropdown button') ?? more).click(); })"""
+        self.wait(f"{script}({json.dumps(title)})")
+
     def click(self, selector: str) -> None:
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
@@ -97,6 +148,9 @@ class Browser:
         self.run(f"{found}.click()")
 
     def upload(self, selector: str, path: Path) -> None:
+        """Give a file to a field, in place of the one that it has."""
+        self.run(f"document.querySelector('{selector} button[aria-label=\"Clear\"]')?.click()")
+        self.wait(f"document.querySelector('{selector} input[type=file]')")
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=f"{selector} input[type=file]")["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
@@ -154,3 +208,41 @@ def models(tiny_pipeline_dir, tiny_view_dir, tiny_temporal_dir, as_task) -> list
 
     bone = as_task(tiny_pipeline_dir, "bone", BoneTaskConfig(), "page-bones")
     return [str(folder) for folder in (tiny_pipeline_dir, tiny_view_dir, bone, tiny_temporal_dir)]
+
+
+@pytest.fixture(scope="module")
+def index() -> Path | None:
+    """The training index that the page is given; a module that wants one has a fixture of this name."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def address(models, index) -> Iterator[str]:
+    """A page that is being served, and takes files of 1 MB."""
+    gradio = pytest.importorskip("gradio")
+    from gen.app.serving import serve_page
+    from gen.app.session import open_session
+
+    with open_session(models, index, "cpu") as session:
+        yield serve_page(session, 0, share=False, upload_limit=1, wait=False)
+        gradio.close_all()
+
+
+@pytest.fixture
+def page(browser, address) -> Browser:
+    """That page, newly opened in a wide window."""
+    browser.size(1280, 1000)
+    browser.events.clear()
+    browser.open(address)
+    browser.wait(READY)
+    browser.run(WATCH)
+    return browser
+
+
+@pytest.fixture
+def chest(tmp_path) -> Path:
+    """A frontal radiograph of nobody, 160 x 140 pixels: two dark lungs in a grey body."""
+    rows, columns = np.mgrid[:160, :140] / np.array([160, 140])[:, None, None]
+    lungs = sum(np.exp(-(((columns - x) / 0.13) ** 2) - ((rows - 0.45) / 0.28) ** 2) for x in (0.28, 0.72))
+    Image.fromarray((170 - 130 * lungs).astype(np.uint8)).save(tmp_path / "chest.png")
+    return tmp_path / "chest.png"
