@@ -45,9 +45,12 @@ def covered(pixels: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def masked_figures(whole: Sample, without: Sample, chance: Sample, name: str, draws: int, seed: int) -> list[Figure]:
     """Label AUROC with the lungs covered: near 0.5 where the reader looks at lungs, near the floor where it does not.
 
-    `without` are readings of the covered images, `chance` of images without anything (rows are the same).
+    `without` are readings of the covered images, `chance` of images without anything (rows are the same). None where no
+    label stands in some rows and is absent from others.
     """
     names = judged_labels(truth_matrix(whole.rows["findings"], whole.read.labels), whole.read.labels, LEAST)
+    if not names:
+        return []
     truth = truth_matrix(whole.rows["findings"], names)
     weights = cluster_counts(clusters_of(whole.rows), draws, seed)
     figures = []

@@ -133,6 +133,8 @@ def test_a_reader_of_lungs_goes_blind_and_a_reader_of_frames_does_not():
     honest = shortcuts.masked_figures(whole, sample_of(rows, guess), blank, "covered", 100, 0)[0]
     cheat = shortcuts.masked_figures(whole, whole, blank, "covered", 100, 0)[0]
     assert honest.value == honest.control < 0.6 and honest.floor == cheat.value == 1
+    alike = sample_of(rows.assign(findings="Pneumothorax"), guess)  # one prompt for all: no label can be judged
+    assert shortcuts.masked_figures(alike, alike, alike, "covered", 100, 0) == []
 
 
 def test_a_reader_of_drains_is_found_out():
