@@ -28,6 +28,7 @@ SERIES = {  # followed phantoms: images, seed, findings other than usual
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 STUDENT = 0.5  # of the minutes for views
 UNBOUNDED = "train.steps=10000000"
+FREE = "memorisation=null"  # for what is trained too little to know an image
 
 
 def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
@@ -50,7 +51,7 @@ def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
         [f"{train}/vae.py", f"{configs}/vae_256_decoder.yaml", data, f"run={decoder}", start, *limit("decoder")],
         [f"{train}/encode.py", f"{configs}/encode_256.yaml", data, f"codec={codec / 'export'}", f"out={moments}"],
         [f"{train}/text.py", f"{configs}/text_encoder.yaml", f"run={words}", *limit("words")],
-        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={guide}", *latents, *limit("guide")],
+        [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={guide}", *latents, *limit("guide"), FREE],
         [f"{train}/ldm.py", f"{configs}/text_256.yaml", data, f"run={text}", go_on, *latents, *limit("text")],
         [f"{train}/publish.py", f"{text}/export", f"{out}/model", f"--index={index}", f"--codec={decoder}/export"],
     ]
