@@ -28,6 +28,7 @@ WIDER = 4  # pixels of 256
 RIDGE = 0.1
 GOAL = 0.8
 LEAST = 5
+GIVEN = "size given the prior's"
 CHANGED = 0.15  # of the size before, from which on the phantoms' reports speak of a change
 
 
@@ -70,7 +71,7 @@ def summary(sizes: Sizes, draws: int = DRAWS, seed: int = 0) -> Section:
     for kind in ("all", *dict.fromkeys(sizes.kinds)):
         chosen = np.ones(len(sizes.kinds), bool) if kind == "all" else sizes.kinds == kind
         weights = cluster_counts(sizes.patients, draws, seed)
-        for what in ("size", "change"):
+        for what in ("size", GIVEN, "change"):
             values = {who: partial(_correlation, sizes, who, what, chosen) for who in sizes.seen}
             found = {who: estimate(value, weights) for who, value in values.items()}
             name = f"correlation of {what}, {kind}"
@@ -89,24 +90,36 @@ def summary(sizes: Sizes, draws: int = DRAWS, seed: int = 0) -> Section:
     section.notes.append(
         "Sizes in units of the kind's mean; a change is measured within the finding's mask in the prior, by a "
         "regression fitted to true follow-ups of the training split. The size before is known to all, so that a copy "
-        f"has a correlation of size; of change it has none. Diff: findings that changed by more than {CHANGED:.0%}."
+        "and other events have a correlation of size; given the size before (a partial correlation) and of change a "
+        f"copy has none. Diff: findings that changed by more than {CHANGED:.0%}."
     )
     return section
 
 
 def _correlation(sizes: Sizes, who: str, what: str, chosen: np.ndarray, weights: np.ndarray | None):
-    """Pearson's, with a patient counted as often as he was drawn. Shapes: weights [D, N] or None -> float or [D]."""
-    change = sizes.after - sizes.before
-    measured = sizes.seen[who] + (sizes.before if what == "size" else 0)
-    true = sizes.after if what == "size" else change
-    counts = (np.ones((1, len(true))) if weights is None else weights) * chosen
+    """Pearson's, with a patient counted as often as he was drawn. Shapes: weights [D, N] or None -> float or [D].
+
+    Of GIVEN the partial correlation: of what the sizes before leave unexplained of both.
+    """
+    added = sizes.before if what == "size" else 0
+    pair = sizes.seen[who] + added, sizes.after - sizes.before + added
+    counts = (np.ones((1, len(chosen))) if weights is None else weights) * chosen
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = counts / counts.sum(1, keepdims=True)
-        mean = lambda values: share @ values  # noqa: E731
-        covariance = mean(measured * true) - mean(measured) * mean(true)
-        spread = (mean(measured**2) - mean(measured) ** 2) * (mean(true**2) - mean(true) ** 2)
-        found = np.where(spread > 1e-12, covariance / np.sqrt(np.maximum(spread, 1e-12)), np.nan)
+        covariance = partial(
+            _covariance, counts / counts.sum(1, keepdims=True), sizes.before if what == GIVEN else None
+        )
+        spread = covariance(pair[0], pair[0]) * covariance(pair[1], pair[1])
+        found = np.where(spread > 1e-12, covariance(*pair) / np.sqrt(np.maximum(spread, 1e-12)), np.nan)
     return float(found[0]) if weights is None else found
+
+
+def _covariance(share: np.ndarray, given: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of weighted values, or of what a linear fit on `given` leaves of them. Shapes: share [D, N] -> [D]."""
+    whole = share @ (a * b) - (share @ a) * (share @ b)
+    if given is None:
+        return whole
+    plain = partial(_covariance, share, None)
+    return whole - plain(a, given) * plain(b, given) / plain(given, given)
 
 
 def _errors(sizes: Sizes, kind: str, chosen: np.ndarray) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from gen.engine.loop import to_device
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, student_of
 from gen.models.recoding import check_same_latents
+from gen.models.weakening import weakened
 from gen.objectives.consistency import ConsistencyObjective
 from gen.objectives.flow import ConsistencyConfig
 from gen.objectives.mean_velocity import MeanVelocityObjective
@@ -41,6 +42,12 @@ class DistillationJob(Strict):
     data: DataConfig
     teacher: Path = Field(description="pipeline folder of any task; its codec and its task go into the student")
     guide: Path | None = Field(None, description="pipeline folder of a less trained teacher, to move away from")
+    weakened: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="in place of `guide`: the teacher, its coarsest blocks adding this share of theirs",
+    )
     initialise_from: Path | None = Field(None, description="pipeline folder of a student whose weights start the run")
     initialise_over: Path | None = Field(
         None, description="what that student was distilled from: the change between the two is added to this teacher"
@@ -52,8 +59,10 @@ class DistillationJob(Strict):
 
     @model_validator(mode="after")
     def _guided(self) -> DistillationJob:
-        if (self.guide is None) != (self.consistency.guide_scale == 0):
-            raise ValueError("guide: goes with consistency.guide_scale > 0; set both or neither")
+        if self.guide is not None and self.weakened is not None:
+            raise ValueError("guide: another model or the weakened teacher; leave guide or weakened out")
+        if (self.guide is None and self.weakened is None) != (self.consistency.guide_scale == 0):
+            raise ValueError("guide: it, or weakened, goes with consistency.guide_scale > 0; set both or neither")
         if self.steps > self.consistency.grid:
             raise ValueError(f"steps={self.steps}: at most consistency.grid={self.consistency.grid}")
         if self.initialise_over is not None and self.initialise_from is None:
@@ -90,7 +99,7 @@ class DistillationLearner(DatasetLearner):
             with_adapters(student, job.lora_rank)
         self.trained = nn.ModuleDict({"denoiser": student})
         self.target = EMA(student, job.consistency.target_decay).requires_grad_(False)
-        self.guide = None if job.guide is None else load_guide(job.guide, source)
+        self.guide = guide_of(job, source)
         self.objective = OBJECTIVES[job.consistency.objective](
             job.consistency, source.scheduler, self.teacher, self.target.module, self.guide
         )
@@ -179,6 +188,13 @@ def add_change(folder: Path, over: Path, student: Denoiser) -> None:
         if shared.shape != change.shape:
             raise UserError(f"initialise_from={folder}: {name} has another shape than this teacher's")
         shared += change
+
+
+def guide_of(job: DistillationJob, source: CXRPipeline) -> Denoiser | None:
+    """What the teacher moves away from: its weaker self, a less trained model, or nothing."""
+    if job.weakened is not None:
+        return Denoiser(weakened(source.unet, job.weakened)).requires_grad_(False).eval()
+    return None if job.guide is None else load_guide(job.guide, source)
 
 
 def load_guide(folder: Path, source: CXRPipeline) -> Denoiser:

@@ -30,6 +30,22 @@ def test_correlations_agree_with_numpy():
     assert copied == "nan"  # who changes nothing has no correlation of change
 
 
+def test_what_the_size_before_explains_is_left_out_of_a_partial_correlation():
+    given = known(0.5)
+    section = sizes.summary(given, 100)
+
+    def left(values):
+        return values - np.polyval(np.polyfit(given.before, values, 1), given.before)
+
+    for who in (sizes.DRAWN, sizes.WRONG):
+        expected = np.corrcoef(left(given.before + given.seen[who]), left(given.after))[0, 1]
+        assert section.figure(f"correlation of {sizes.GIVEN}, all", who).value == pytest.approx(expected)
+    other = section.figure("correlation of size, all", sizes.WRONG).value
+    assert section.figure(f"correlation of {sizes.GIVEN}, all", sizes.WRONG).value < 0.2 < 0.4 < other
+    row = next(row for row in section.tables[0].rows if row[0] == f"correlation of {sizes.GIVEN}, all")
+    assert row[5] == "nan"  # a copy has nothing beyond the size before
+
+
 def test_findings_that_changed_are_judged_by_themselves():
     given = known(0.5)
     change = given.after - given.before

@@ -152,6 +152,14 @@ def test_a_guide_changes_what_is_learned_and_must_be_of_the_teachers_kind(recipe
     assert end.value.code == 2 and "its latents differ from the model's" in capsys.readouterr().err
 
 
+def test_a_teacher_may_be_guided_by_its_weaker_self(recipe, tmp_path):
+    few = ["train.steps=2", "train.checkpoint_every=2", "consistency.guide_scale=2.0"]
+    for share in (0.5, 0.9):
+        main(recipe, f"run={tmp_path}/{share}", *few, f"weakened={share}")
+    one, other = (unet_weights(tmp_path / str(share) / "export") for share in (0.5, 0.9))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_student_goes_on_from_an_earlier_one(recipe, straight, tiny_pipeline_dir, tmp_path, capsys):
     still = ["train.steps=1", "train.learning_rate=1e-12", f"initialise_from={straight}/export"]
     main(recipe, f"run={tmp_path}/on", *still)
@@ -254,6 +262,8 @@ def test_samplers_that_combine_outputs_are_given_the_present_velocity(jumps):
     ("arguments", "said"),
     [
         (["consistency.guide_scale=1.0"], "set both or neither"),
+        (["weakened=0.5"], "set both or neither"),
+        (["weakened=0.5", "guide=any", "consistency.guide_scale=1.0"], "leave guide or weakened out"),
         (["data.resolution=64"], "data.resolution=64: the teacher draws 32 px"),
         (["consistency.grid=7"], "consistency.grid=7: must divide the teacher's 1000 time steps"),
         (["consistency.segments=3"], "must divide grid=4"),
