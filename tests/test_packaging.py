@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from venv import EnvBuilder
 
 import pytest
 
@@ -17,8 +19,7 @@ SOURCES = ("gen", "train", "sample", "eval", "configs")
 TEXTS = ("pyproject.toml", "README.md", "LICENSE", "ATTRIBUTION.md")
 WEIGHTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "gen/weights").rglob("*.safetensors")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-
-
+INSTALL = ("install", "--quiet", "--no-deps", "--no-index")
 ISOLATED = ["unshare", "--user", "--map-root-user", "--net"]  # a name space without any network
 
 
@@ -26,11 +27,11 @@ def can_isolate() -> bool:
     return bool(shutil.which("unshare")) and subprocess.run([*ISOLATED, "true"], capture_output=True).returncode == 0
 
 
-def python(*arguments: str | Path, cwd: Path, before: tuple[str, ...] = (), **environment: str) -> str:
+def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        [*before, sys.executable, *map(str, arguments)],
+        list(map(str, command)),
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         timeout=240,
@@ -47,7 +48,9 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TEXTS:
         shutil.copy(ROOT / name, source / name)
-    python("-m", "pip", "wheel", "--quiet", ".", "--no-deps", "--no-build-isolation", "-w", out, cwd=source)
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", ".", "--no-deps", "--no-build-isolation", "-w", out, cwd=source
+    )
     return next(out.glob("cxr_gen-*.whl"))
 
 
@@ -58,10 +61,20 @@ def names(wheel) -> set[str]:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    target = tmp_path_factory.mktemp("site")
-    arguments = ("install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel)
-    python("-m", "pip", *arguments, cwd=target)
-    return target
+    """A virtual environment that the wheel is installed in; its dependencies are those of the environment of tests.
+
+    They are found by a .pth file, whose folders' own .pth files are not read: an editable checkout stays out of reach.
+    """
+    home = tmp_path_factory.mktemp("environment")
+    EnvBuilder().create(home)
+    run(sys.executable, "-m", "pip", "--python", home / "bin/python", *INSTALL, wheel, cwd=home)
+    dependencies = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    (site_of(home) / "dependencies.pth").write_text("\n".join(dict.fromkeys(dependencies)) + "\n")
+    return home
+
+
+def site_of(home: Path) -> Path:
+    return next((home / "lib").glob("python3.*/site-packages"))
 
 
 def test_wheel_has_one_import_root(names):
@@ -88,25 +101,25 @@ def test_console_scripts_exist(script):
 
 def test_wheel_imports_outside_the_checkout(installed, tmp_path):
     code = "import gen, gen.sample, gen.train, gen.eval; print(gen.__file__, gen.sample.__file__, gen.__version__)"
-    package, sample, version = python("-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).split()
-    assert Path(package) == installed / "gen/__init__.py"
-    assert Path(sample) == installed / "gen/sample/__init__.py"
-    assert f"cxr_gen-{version}.dist-info" in {path.name for path in installed.iterdir()}
+    package, sample, version = run(installed / "bin/python", "-c", code, cwd=tmp_path).split()
+    site = site_of(installed)
+    assert Path(package) == site / "gen/__init__.py"
+    assert Path(sample) == site / "gen/sample/__init__.py"
+    assert f"cxr_gen-{version}.dist-info" in {path.name for path in site.iterdir()}
 
 
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_modules_and_recipes_are_found_from_anywhere(installed, tmp_path, kind):
     code = "import gen.sample, importlib.resources as r; print((r.files('gen.configs') / 'text_256.yaml').read_text())"
-    environment = {"PYTHONPATH": str(installed)} if kind == "wheel" else {}
-    assert "denoiser:" in python("-c", code, cwd=tmp_path, **environment)
+    python = installed / "bin/python" if kind == "wheel" else sys.executable
+    assert "denoiser:" in run(python, "-c", code, cwd=tmp_path)
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="no weights in gen/weights yet")
 def test_wheel_draws_a_radiograph_outside_the_checkout(installed, tmp_path):
     """By its own command, without a network where the system can take it away."""
     arguments = ("--prompt", "PA chest radiograph. No finding.", "--out", tmp_path / "out", "--n", "1", "--steps", "2")
-    script = installed / "bin" / "cxr-sample"
-    before = tuple(ISOLATED) if can_isolate() else ()
-    python(script, "image", *arguments, cwd=tmp_path, before=before, PYTHONPATH=str(installed))
+    before = ISOLATED if can_isolate() else []
+    run(*before, installed / "bin/cxr-sample", "image", *arguments, cwd=tmp_path)
     (row,) = csv.DictReader((tmp_path / "out/manifest.csv").open())
     assert (tmp_path / "out" / row["img_savename"]).stat().st_size > 1000
