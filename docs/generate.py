@@ -1,10 +1,12 @@
-"""Pages that are read off the code: every command's help and every setting. `python docs/generate.py` writes them.
+"""Pages that are read off the code: commands' helps, settings, a line a file. `python docs/generate.py` writes them.
 
 tests/test_docs.py fails where a page in docs/ is no longer what this writes.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -15,14 +17,16 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-PAGES = Path(__file__).parent / "pages"
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "pages"
 WIDTH = 100  # characters of help
 
 
 def pages() -> dict[Path, str]:
     """Every generated page by its path below docs/pages."""
     return {Path("commands") / f"{name}.txt": help_page(name, app) for name, app in programs().items()} | {
-        Path("settings.md"): settings_page()
+        Path("settings.md"): settings_page(),
+        Path("map.md"): map_page(),
     }
 
 
@@ -162,6 +166,49 @@ def _default(field: FieldInfo) -> str:
 def _meaning(field: FieldInfo) -> str:
     said = field.description or next(((model.__doc__ or "").strip() for model in _models(field.annotation)), "")
     return said.splitlines()[0].replace("|", "/") if said else ""
+
+
+# ---- map ----------------------------------------------------------------------------------------------------
+
+SENTENCE = re.compile(r"(?<!Nat)(?<!Biomed)(?<!\.\.)\. (?=[A-Z`(])")
+COMMAND = ("accelerate launch", "train/", "ACCELERATE_", "On machine")
+MAPPED = ("gen", "train", "sample", "eval", "configs", "notebooks", "docs")
+
+
+def map_page() -> str:
+    """A table a folder and a line a file: the first of a module's docstring, or of what a recipe says it makes."""
+    lines = ["# A line a file", "", "Read off the files themselves; tests/ mirrors gen/.", ""]
+    for top in MAPPED:
+        folders = sorted({path.parent for path in (ROOT / top).rglob("*") if path.suffix in SAID})
+        for folder in folders:
+            rows = [
+                (path, SAID[path.suffix](path.read_text("utf-8")))
+                for path in sorted(folder.iterdir())
+                if path.suffix in SAID
+            ]
+            rows = [f"| `{path.name}` | {said} |" for path, said in rows if said]
+            if rows:
+                lines += [f"## {folder.relative_to(ROOT)}/", "", "| file | what it is |", "|---|---|", *rows, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _module_line(text: str) -> str:
+    said = ast.get_docstring(ast.parse(text)) or ""
+    return _cell(said.split("\n\n")[0])
+
+
+def _recipe_line(text: str) -> str:
+    """The first sentence of a recipe's opening comment, behind its command."""
+    comment = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+    said = [line for line in comment if not line.startswith(COMMAND)]
+    return _cell(SENTENCE.split(" ".join(said))[0])
+
+
+def _cell(said: str) -> str:
+    return " ".join(said.split()).replace("|", "/").rstrip(".")
+
+
+SAID = {".py": _module_line, ".yaml": _recipe_line}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from gen.errors import UserError
 from . import labels
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
+from .stats import correlation
 
 TREATED = ("edema", "effusion", "consolidation", "atelectasis")
 REAL, DRAWN, WRONG, COPY = "true follow-up", "drawn", "drawn with another patient's events", "copy of the prior"
@@ -97,29 +98,12 @@ def summary(sizes: Sizes, draws: int = DRAWS, seed: int = 0) -> Section:
 
 
 def _correlation(sizes: Sizes, who: str, what: str, chosen: np.ndarray, weights: np.ndarray | None):
-    """Pearson's, with a patient counted as often as he was drawn. Shapes: weights [D, N] or None -> float or [D].
-
-    Of GIVEN the partial correlation: of what the sizes before leave unexplained of both.
-    """
+    """Of measured with true sizes or changes, or of what the sizes before leave of both. Shapes: [D, N] -> [D]."""
     added = sizes.before if what == "size" else 0
-    pair = sizes.seen[who] + added, sizes.after - sizes.before + added
+    given = sizes.before if what == GIVEN else None
     counts = (np.ones((1, len(chosen))) if weights is None else weights) * chosen
-    with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = partial(
-            _covariance, counts / counts.sum(1, keepdims=True), sizes.before if what == GIVEN else None
-        )
-        spread = covariance(pair[0], pair[0]) * covariance(pair[1], pair[1])
-        found = np.where(spread > 1e-12, covariance(*pair) / np.sqrt(np.maximum(spread, 1e-12)), np.nan)
+    found = correlation(sizes.seen[who] + added, sizes.after - sizes.before + added, counts, given)
     return float(found[0]) if weights is None else found
-
-
-def _covariance(share: np.ndarray, given: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of weighted values, or of what a linear fit on `given` leaves of them. Shapes: share [D, N] -> [D]."""
-    whole = share @ (a * b) - (share @ a) * (share @ b)
-    if given is None:
-        return whole
-    plain = partial(_covariance, share, None)
-    return whole - plain(a, given) * plain(b, given) / plain(given, given)
 
 
 def _errors(sizes: Sizes, kind: str, chosen: np.ndarray) -> tuple[str, ...]:

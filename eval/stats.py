@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -132,3 +133,22 @@ def halves(clusters: Sequence, generator: np.random.Generator) -> tuple[np.ndarr
     return tuple(
         np.sort(generator.permutation(np.concatenate(side))[:size]) if side else np.empty(0, int) for side in sides
     )
+
+
+def correlation(a: np.ndarray, b: np.ndarray, counts: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+    """Pearson's, each row counted as often as each resampling drew it; nan where nothing varies.
+
+    With `given` the partial correlation: of what a linear fit on it leaves of both. Shapes: [N], counts [D, N] -> [D].
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = partial(_covariance, counts / counts.sum(1, keepdims=True), given)
+        spread = covariance(a, a) * covariance(b, b)
+        return np.where(spread > 1e-12, covariance(a, b) / np.sqrt(np.maximum(spread, 1e-12)), np.nan)
+
+
+def _covariance(share: np.ndarray, given: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    whole = share @ (a * b) - (share @ a) * (share @ b)
+    if given is None:
+        return whole
+    plain = partial(_covariance, share, None)
+    return whole - plain(a, given) * plain(b, given) / plain(given, given)
