@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -34,18 +35,32 @@ THUMBNAIL = 32  # pixels a side
 
 @torch.no_grad()
 def reconstruction_figures(codec: LatentCodec, dataset: CXRDataset, picture: Path | None = None) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM of posterior-mean reconstructions; `picture` shows originals above them."""
-    ratios, similarities, shown = [], [], []
+    """Mean PSNR (dB) and SSIM of posterior-mean reconstructions, of all and, where there are several, by source.
+
+    `picture` shows originals above their reconstructions.
+    """
+    found, shown = [], []
     for row in range(len(dataset)):
         image = dataset.image(row)[None].to(codec.device)
         output = codec.reconstruct(image).clamp(-1, 1)
-        ratios.append(psnr(output, image).item())
-        similarities.append(structural_similarity_index_measure(output, image, data_range=2.0).item())
+        ssim = structural_similarity_index_measure(output, image, data_range=2.0)
+        found.append(
+            {"psnr": psnr(output, image).item(), "ssim": ssim.item(), "source": dataset.records[row]["source"]}
+        )
         if row < PICTURED:
             shown.append(torch.cat([image, output], dim=2)[0, 0])
     if picture is not None:
         Image.fromarray(from_model(torch.cat(shown, dim=1).cpu().numpy())).save(picture)
-    return {"psnr": float(np.mean(ratios)), "ssim": float(np.mean(similarities))}
+    return _by_source(pd.DataFrame(found))
+
+
+def _by_source(found: pd.DataFrame) -> dict[str, float]:
+    """Means of all rows, and of each source's where there are several."""
+    figures = {name: float(found[name].mean()) for name in ("psnr", "ssim")}
+    if found["source"].nunique() > 1:
+        for source, part in found.groupby("source"):
+            figures |= {f"{name} {source}": float(part[name].mean()) for name in ("psnr", "ssim")}
+    return figures
 
 
 @torch.no_grad()
