@@ -27,6 +27,7 @@ SERIES = {  # followed phantoms: images, seed, findings other than usual
 }
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 STUDENT = 0.5  # of the minutes for views
+CLEARING = 0.3  # of the minutes for the few-step text model: guiding itself
 UNBOUNDED = "train.steps=10000000"
 FREE = "memorisation=null"  # for what is trained too little to know an image
 
@@ -58,15 +59,14 @@ def text_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """The few-step student of the text model, with that model's earlier self as guide where it was retrained here."""
+    """The few-step student of the text model, autoguided where that was retrained here; then guided by itself."""
     teacher, (encoding, moments) = _text_model(out), _moments(index, out)
-    early, run = out / "guide" / "export", out / "fast"
+    early, run, clear = out / "guide" / "export", out / "fast", out / "fast_clear"
     guide = [f"guide={early}"] if teacher != SHIPPED else ["guide=null", "consistency.guide_scale=0"]
-    return [
-        *encoding,
-        [*_training("lcm.py", "mean_velocity_256", index, moments, run, minutes), f"teacher={teacher}", *guide],
-        [f"{ROOT}/train/publish.py", f"{run / 'export'}", f"{out / 'fast_model'}", f"--index={index}"],
-    ]
+    flow = _training("lcm.py", "mean_velocity_256", index, moments, run, minutes * (1 - CLEARING))
+    clearing = _training("lcm.py", "self_guided_256", index, moments, clear, minutes * CLEARING)
+    publish = [f"{ROOT}/train/publish.py", f"{clear / 'export'}", f"{out / 'fast_model'}", f"--index={index}"]
+    return [*encoding, [*flow, f"teacher={teacher}", *guide], [*clearing, f"teacher={run / 'export'}"], publish]
 
 
 def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
@@ -78,7 +78,7 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     settings = both, f"[{stores[0]}, {stores[1]}]"
     training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - STUDENT))
     student = _training("lcm.py", "view_lcm_256", *settings, out / "views_fast", minutes * STUDENT)
-    fast = SHIPPED.with_name("text_256_fast") if base == SHIPPED else out / "fast" / "export"
+    fast = SHIPPED.with_name("text_256_fast") if base == SHIPPED else out / "fast_clear" / "export"
     over = [f"initialise_from={fast}", f"initialise_over={base}"]
     start = over if fast.is_dir() else ["initialise_from=null", "initialise_over=null"]
     return [
@@ -195,9 +195,7 @@ def main() -> None:
     parser.add_argument("--models", default="text", help=f"with commas: {', '.join(MODELS)}")
     arguments = parser.parse_args()
     if not arguments.index.is_file():
-        raise UserError(
-            f"{arguments.index}: no index; make one with `cxr-index build SOURCE FOLDER --out index.parquet`"
-        )
+        raise UserError(f"{arguments.index}: no index; make one: `cxr-index build SOURCE FOLDER --out index.parquet`")
     wanted = arguments.models.split(",")
     if unknown := sorted(set(wanted) - set(MODELS)):
         raise UserError(f"--models {unknown[0]}: one or more of {', '.join(MODELS)}, with commas")

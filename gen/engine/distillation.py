@@ -22,12 +22,13 @@ from gen.models.weakening import weakened
 from gen.objectives.consistency import ConsistencyObjective
 from gen.objectives.flow import ConsistencyConfig
 from gen.objectives.mean_velocity import MeanVelocityObjective
+from gen.objectives.self_guidance import SelfGuidedObjective
 from gen.pipeline import CXRPipeline
 from gen.schema import DataConfig, Strict, TrainConfig
 from gen.tasks.latents import target_latents, with_link_latents
 
 SHOWN = 4  # held-out samples in a validation's picture
-OBJECTIVES = {kind.name: kind for kind in (ConsistencyObjective, MeanVelocityObjective)}
+OBJECTIVES = {kind.name: kind for kind in (ConsistencyObjective, MeanVelocityObjective, SelfGuidedObjective)}
 MOST_STEPS = 4  # powers of two: 1, 2, 4, 8
 
 # what the low-rank adapters of LCM-LoRA sit on (Luo et al., arXiv 2311.05556)
@@ -63,6 +64,8 @@ class DistillationJob(Strict):
             raise ValueError("guide: another model or the weakened teacher; leave guide or weakened out")
         if (self.guide is None and self.weakened is None) != (self.consistency.guide_scale == 0):
             raise ValueError("guide: it, or weakened, goes with consistency.guide_scale > 0; set both or neither")
+        if self.consistency.objective == "self_guided" and self.weakened is None:
+            raise ValueError("weakened: consistency.objective=self_guided needs it; 0.7 is a start")
         if self.steps > self.consistency.grid:
             raise ValueError(f"steps={self.steps}: at most consistency.grid={self.consistency.grid}")
         if self.initialise_over is not None and self.initialise_from is None:
@@ -89,8 +92,7 @@ class DistillationLearner(DatasetLearner):
         )
         if self.dataset.store is not None:
             self.dataset.store.check_codec(self.codec.signature().tolist())
-        told = job.consistency.guidance_channels, job.consistency.objective == "mean_velocity"
-        student = student_of(self.teacher, *told).requires_grad_(True)
+        student = begun(job, self.teacher).requires_grad_(True)
         if job.initialise_over is not None:
             add_change(job.initialise_from, job.initialise_over, student)
         elif job.initialise_from is not None:
@@ -154,6 +156,15 @@ class DistillationLearner(DatasetLearner):
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """A pipeline folder."""
         self.pipeline(trained).save_pretrained(folder)
+
+
+def begun(job: DistillationJob, teacher: Denoiser) -> Denoiser:
+    """The student as it begins, its teacher's equal. Errors: UserError for a teacher of another kind."""
+    if job.consistency.objective != "self_guided":
+        return student_of(teacher, job.consistency.guidance_channels, job.consistency.jumps)
+    if not teacher.embeds_end:
+        raise UserError(f"teacher={job.teacher}: no student of mean velocities, which consistency.objective asks for")
+    return deepcopy(teacher)
 
 
 def start_from(folder: Path, student: Denoiser) -> None:

@@ -23,8 +23,10 @@ from gen.schema import Strict
 class ConsistencyConfig(Strict):
     """What the student learns, and from what."""
 
-    objective: Literal["consistency", "mean_velocity"] = Field(
-        "consistency", description="answers with its segment's lower edge, or with any lower time that it is told"
+    objective: Literal["consistency", "mean_velocity", "self_guided"] = Field(
+        "consistency",
+        description="answers with its segment's lower edge, or with any lower time that it is told, or as a student "
+        "of that kind would if it were guided away from its weaker self",
     )
     grid: int = Field(gt=0, description="times at which the student answers, and the most steps it can be drawn with")
     solver: Literal["ddim", "midpoint"] = Field(description="how the teacher goes from one time to the next")
@@ -43,11 +45,18 @@ class ConsistencyConfig(Strict):
     def _whole(self) -> ConsistencyConfig:
         if self.grid % self.segments:
             raise ValueError(f"segments={self.segments}: must divide grid={self.grid}")
-        if self.objective == "mean_velocity" and self.segments != 1:
+        if self.jumps and self.segments != 1:
             raise ValueError(f"segments={self.segments}: a mean velocity reaches any time; leave segments out")
         if not 0 <= self.guidance[0] <= self.guidance[1]:
             raise ValueError(f"guidance={self.guidance}: two scales, the lower one first")
+        if self.objective == "self_guided" and not self.guide_scale:
+            raise ValueError("guide_scale=0: nothing to learn for objective=self_guided; set it above 0")
         return self
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the student is told where its step ends."""
+        return self.objective != "consistency"
 
 
 class FlowObjective:
@@ -151,7 +160,7 @@ def build_sampler(config: ConsistencyConfig, scheduler: SchedulerMixin) -> Sched
 
     Errors: UserError for a grid that does not divide the time steps, and for noise prediction at zero terminal SNR.
     """
-    if config.objective == "mean_velocity":
+    if config.jumps:
         every = scheduler.config.num_train_timesteps
         sampler = SegmentScheduler.from_config(scheduler.config, segments=every, grid=config.grid)
     elif config.segments == 1:

@@ -263,6 +263,7 @@ def test_samplers_that_combine_outputs_are_given_the_present_velocity(jumps):
     [
         (["consistency.guide_scale=1.0"], "set both or neither"),
         (["weakened=0.5"], "set both or neither"),
+        (["consistency.objective=self_guided", "consistency.guide_scale=1.0", "guide=any"], "weakened: "),
         (["weakened=0.5", "guide=any", "consistency.guide_scale=1.0"], "leave guide or weakened out"),
         (["data.resolution=64"], "data.resolution=64: the teacher draws 32 px"),
         (["consistency.grid=7"], "consistency.grid=7: must divide the teacher's 1000 time steps"),
@@ -276,6 +277,18 @@ def test_what_cannot_be_distilled_is_refused(recipe, tmp_path, capsys, arguments
         main(recipe, f"run={tmp_path}/run", *arguments)
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert end.value.code == 2 and error.startswith("error: ") and said in error
+
+
+def test_a_student_learns_to_guide_itself(recipe, jumps, tmp_path, capsys):
+    run = tmp_path / "run"
+    own = ["consistency.objective=self_guided", "consistency.guide_scale=1.0", "weakened=0.5"]
+    main(recipe, f"run={run}", f"teacher={jumps}/export", *own, "train.steps=2", "train.checkpoint_every=2")
+    before, after = unet_weights(jumps / "export"), unet_weights(run / "export")
+    assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
+    CXRPipeline.from_pretrained(run / "export")("PA view.", steps=2, progress=False)
+    with pytest.raises(SystemExit) as end:
+        main(recipe, f"run={tmp_path}/other", *own)
+    assert end.value.code == 2 and "no student of mean velocities" in capsys.readouterr().err
 
 
 def test_a_student_is_no_teacher(recipe, straight, tmp_path, capsys):
