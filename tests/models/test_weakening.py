@@ -6,26 +6,10 @@ import torch
 from gen.errors import UserError
 from gen.models.denoiser import build_denoiser
 from gen.models.weakening import weakened
-from gen.schema import TransformerConfig, UNetConfig
-
-BASE = UNetConfig(block_out_channels=(32, 64), layers_per_block=1, attention_levels=(False, True), head_channels=16)
+from gen.schema import TransformerConfig
 
 
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    backbone = build_denoiser(BASE, 4, 8, 24).backbone.eval()
-    torch.nn.init.normal_(backbone.conv_out.weight, std=0.1)
-    return backbone
-
-
-def answers(unet):
-    random = torch.Generator().manual_seed(1)
-    z, words = torch.randn(2, 4, 8, 8, generator=random), torch.randn(2, 5, 24, generator=random)
-    return unet(z, torch.tensor([10, 900]), words).sample
-
-
-def test_a_share_of_one_is_the_model_itself_and_it_is_left_as_it_was(unet):
+def test_a_share_of_one_is_the_model_itself_and_it_is_left_as_it_was(unet, answers):
     before = answers(unet)
     assert torch.equal(answers(weakened(unet, 1.0)), before)
     assert not torch.equal(answers(weakened(unet, 0.5)), before) and torch.equal(answers(unet), before)
