@@ -154,13 +154,14 @@ def test_losses_are_those_of_the_stored_curve(straight):
     """A change that should not change numbers leaves these alone.
 
     Where one should: STORE_LOSS_CURVE=1 pytest tests/train/test_ldm.py, and say why in the commit. Other processors and
-    versions of torch round differently, so there the curve is only close.
+    versions of torch round differently, so there the curve is only close. Hypervisors give unlike processors one name:
+    under it the losses differed by two parts in a million.
     """
     losses = [line["loss"] for line in metrics(straight)]
     if "STORE_LOSS_CURVE" in os.environ:
         CURVE.write_text(json.dumps({"made_with": arithmetic(), "loss": losses}, indent=1) + "\n")
     stored = json.loads(CURVE.read_text())
-    tolerance = 1e-6 if arithmetic() == stored["made_with"] else 5e-3
+    tolerance = 1e-5 if arithmetic() == stored["made_with"] else 5e-3
     assert losses == pytest.approx(stored["loss"], rel=tolerance)
 
 
