@@ -27,7 +27,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command("bone-findings", help="Whether bone suppression leaves disease alone.")(bone_findings)
     app.command(help="Follow-up images against the real follow-up and a copy of the prior.")(temporal)
     app.command(help="Phantom follow-ups: sizes of findings as drawn, against the true ones.")(sizes)
+    app.command(help="Several futures of one prior: whether their deviation tells where they are wrong.")(spread)
     app.command(help="Images of another view of the same study.")(views)
+    app.command(help="Studies drawn from words: whether their views are of one patient.")(studies)
     app.command(help="Quality by number of steps and by seconds, of a model and its few-step student.")(steps)
 
 
@@ -132,10 +134,39 @@ def sizes(
     _hand_out(measure_sizes(table, phantoms, draws, seed), out)
 
 
+def spread(
+    table: Annotated[Path, typer.Option(help="follow_ups.csv of `cxr-sample follow-ups --futures 8`")],
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from .spread import measure_spread
+
+    _hand_out(measure_spread(table, draws, seed), out)
+
+
 def views(
     table: Annotated[
         Path, typer.Option(help="CSV: context, target, generated, view, findings, patient, if wanted generated_wrong")
     ],
+    reader: Reader = None,
+    view_reader: Annotated[Path | None, typer.Option(help="another that tells the view; else the shipped one")] = None,
+    out: Out = None,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    from gen.judges.reader import SHIPPED_VIEW_READER
+    from gen.judges.reader import Reader as Judge
+
+    from .views import measure_views
+
+    viewer = Judge.load(view_reader or SHIPPED_VIEW_READER)
+    _hand_out(measure_views(table, Judge.load(reader), draws, seed, viewer), out)
+
+
+def studies(
+    table: Annotated[Path, typer.Option(help="studies.csv of `cxr-sample studies`")],
+    real: Annotated[Path, typer.Option(help="index of true studies of these views: training split to learn from")],
     reader: Reader = None,
     out: Out = None,
     draws: Draws = 1000,
@@ -143,9 +174,9 @@ def views(
 ) -> None:
     from gen.judges.reader import Reader as Judge
 
-    from .views import measure_views
+    from .studies import measure_studies
 
-    _hand_out(measure_views(table, Judge.load(reader), draws, seed), out)
+    _hand_out(measure_studies(table, real, Judge.load(reader), draws, seed), out)
 
 
 def steps(

@@ -7,7 +7,7 @@ From a table of image files: context (the view that was given), target (the real
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ IMAGES = ("context", "target", "generated")
 COLUMNS = ("view", "findings", "patient")
 WRONG = "generated_wrong"
 SIDE = 256  # pixels of the images that are laid over one another
+TURNED = "UNKNOWN"  # images asked for by their angle, of no view that could be told
 LEAST = 5  # images with a label and images without it, a view
 SIMILARITY = "similarity to the real view"
 DISTANCE = "grey levels from the real view"
@@ -50,17 +51,31 @@ class Views:
         return self.read["generated"].at(other_rows(self.patients, seed))
 
 
-def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
-    """Judge a table of generated views. Errors: UserError for a missing column or file, or a view the judge lacks."""
+def measure_views(
+    table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0, viewer: Judge | None = None
+) -> Section:
+    """Judge a table of generated views; `viewer` tells views in the judge's place.
+
+    Errors: UserError for a missing column or file, or a view that is not known.
+    """
+    viewer = viewer or judge
     rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
     asked = rows["view"].replace({"AP SUPINE": "AP"}).to_numpy()
-    unknown = sorted(set(asked) - set(judge.views))
+    unknown = sorted(set(asked) - {*viewer.views, TURNED})
     if unknown:
-        raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(judge.views)})")
+        raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(viewer.views)})")
     names = [name for name in (*IMAGES[1:], WRONG) if name in rows]
     read = {name: read_files(judge, rows[name], name) for name in names}
+    if viewer is not judge:
+        read = {name: _viewed(viewer, part, rows[name], name) for name, part in read.items()}
     off = {name: _off(rows[name], rows["target"]) for name in names[1:]}
     return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy(), off), draws, seed)
+
+
+def _viewed(viewer: Judge, read: Readings, paths: Sequence[str], name: str) -> Readings:
+    """The same readings, but with another network's views."""
+    seen = read_files(viewer, paths, f"{name}, views")
+    return replace(read, views=seen.views, view=seen.view)
 
 
 def _off(drawn: Sequence[str], real: Sequence[str]) -> np.ndarray:
@@ -77,8 +92,7 @@ def summary(views: Views, draws: int = DRAWS, seed: int = 0) -> Section:
     shuffled = views.shuffled(seed)
     for view in ["", *sorted(set(views.asked))]:
         chosen = (views.asked == view) if view else np.ones(len(views.asked), bool)
-        values = [partial(_accuracy, read, views.asked, chosen) for read in (*_pair(views), shuffled)]
-        section.figures.append(_shown("view accuracy", values, weights, chosen, view))
+        section.figures += _view_accuracy(views, shuffled, chosen & (views.asked != TURNED), weights, view)
         section.figures += _label_figures(views, shuffled, chosen, weights, view)
         section.figures += _closeness(views, shuffled, chosen, weights, view)
     section.tables.append(_context_table(views, shuffled, weights))
@@ -104,6 +118,11 @@ def _shown(name: str, values: list, weights: np.ndarray, chosen: np.ndarray, vie
     made, real, other = values
     found = estimate(made, weights)
     return as_figure(name, found, int(chosen.sum()), "", "high", float(real(None)), float(other(None)), group=view)
+
+
+def _view_accuracy(views: Views, shuffled: Readings, chosen: np.ndarray, weights: np.ndarray, view: str) -> list:
+    values = [partial(_accuracy, read, views.asked, chosen) for read in (*_pair(views), shuffled)]
+    return [_shown("view accuracy", values, weights, chosen, view)] if chosen.any() else []
 
 
 def _accuracy(read: Readings, asked: np.ndarray, chosen: np.ndarray, weights):
@@ -161,22 +180,25 @@ def _mean_of(values: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> Int
 
 def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Table:
     found = context_gain(views, shuffled, weights)
-    against = "a wrong context" if WRONG in views.read else "another patient's image"
+    against = "a wrong context" if WRONG in views.read else "another patient"
+    if WRONG in views.read and (views.asked == TURNED).all():
+        against = "another angle"
     patients = str(len(set(views.patients)))
     rows = [(against, f"{SIMILARITY}, cosine", *told(found), patients)]
     if WRONG in views.off:
         nearer = difference(*(partial(labels.mean, views.off[name]) for name in (WRONG, "generated")), weights)
         rows.append((against, "nearer to it, grey levels of 255", *told(nearer), patients))
-    header = ("right context against", "measure", "gain", "95 % interval", "p", "patients")
-    return Table("What the right context brings, paired by patient", header, rows)
+    header = ("compared with", "measure", "gain", "95 % interval", "p", "patients")
+    return Table("What the right context or angle brings, paired by patient", header, rows)
 
 
 def _verdict(table: Table, gain: Interval) -> Verdict:
     against = table.rows[0][0]
+    words = f"to the patient's own real view than those of {against} are."
     if gain.low > 0:
-        return Verdict(GOOD, f"Generated views are closer to the patient's own real view than {against} is.")
+        return Verdict(GOOD, f"Generated views are closer {words}")
     if gain.high < 0:
-        return Verdict(BAD, f"Generated views are further from the patient's own real view than {against} is.")
+        return Verdict(BAD, f"Generated views are less close {words}")
     return Verdict(
         UNCLEAR, f"{table.rows[0][5]} patients cannot tell whether the given view decides whose image is drawn."
     )

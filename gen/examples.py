@@ -21,6 +21,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "temporal": "--prior chest.png --at 72h --events events.csv --model runs/temporal_256/export --out futures",
         "follow-ups": "--index phantom/index.parquet --model runs/temporal_256/export --out follow-ups",
         "study-pairs": "--index phantom/index.parquet --model runs/view_256/export --out pairs",
+        "studies": "--index phantom/index.parquet --model gen/weights/view_256 --out studies",
         "lung-pairs": "looks/index.parquet --out looks-and-lungs",
     },
     "cxr-index": {
@@ -48,6 +49,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "bone-findings": "soft --index phantom/index.parquet",
         "sizes": "--table follow-ups/follow_ups.csv --phantoms phantom/index.parquet --out evaluation/sizes",
         "temporal": "--table follow-ups/follow_ups.csv --out evaluation/temporal",
+        "spread": "--table follow-ups/follow_ups.csv --out evaluation/spread",
+        "studies": "--table studies/studies.csv --real phantom/index.parquet --out evaluation/studies",
         "views": "--table views.csv --out evaluation/views",
         "steps": "--real index.parquet --teacher runs/text_256/export --student runs/lcm_256/export --out evaluation",
     },

@@ -20,6 +20,7 @@ from .plan_cli import plan
 from .request import Request, expand, read_table
 from .run import draw
 from .set_cli import calibrate, index, run, verify
+from .studies import studies
 from .study_pairs import study_pairs
 from .writers import check_format
 
@@ -144,7 +145,7 @@ def inpaint(
     typer.echo(f"wrote {out}")
 
 
-for command in (bone, plan, run, verify, calibrate, index, study_pairs, lung_pairs, temporal, follow_ups):
+for command in (bone, plan, run, verify, calibrate, index, study_pairs, studies, lung_pairs, temporal, follow_ups):
     app.command()(command)
 
 add_examples(app, "cxr-sample")

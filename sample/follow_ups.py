@@ -35,10 +35,17 @@ class Plan:
     seed: int
     steps: int | None
     guidance: float
+    futures: int = 1
 
     def file(self, row: dict, kind: str) -> Path:
         """Where a drawing is."""
         return self.out / "images" / f"{row['name']}_{kind}.png"
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """The kinds of drawings of every pair, and how far their seeds lie from the first one's."""
+        more = {f"{RIGHT}_{number + 1}": number * len(self.pairs) for number in range(1, self.futures)}
+        return {RIGHT: 0, WRONG: 0} | more
 
 
 def follow_ups(
@@ -57,6 +64,7 @@ def follow_ups(
         bool, typer.Option("--consecutive", help="only an image and the next one; else every earlier one is a prior")
     ] = False,
     n: Annotated[int | None, typer.Option(min=1, help="pairs at most, at random; all if left out")] = None,
+    futures: Annotated[int, typer.Option(min=1, help="drawings of every pair, for `cxr-eval spread`")] = 1,
     seed: Annotated[int, typer.Option(help="of the first image, and of the exchange of events")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps; the model's own number if left out")] = None,
     guidance: Annotated[float, typer.Option(min=0, help="over 1 strengthens the events")] = 1.0,
@@ -70,7 +78,7 @@ def follow_ups(
 ) -> None:
     """Draw every later image of a split from its prior with its own events and, same seed, with another patient's.
 
-    Writes follow_ups.csv, which `cxr-eval temporal` and `cxr-eval sizes` read, and strips.png.
+    Writes follow_ups.csv, which `cxr-eval temporal`, `sizes` and, with several futures, `spread` read, and strips.png.
     """
     from gen.schema.tasks import FollowConfig
 
@@ -79,7 +87,7 @@ def follow_ups(
     pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     for line in unread(pairs["events"], pipeline):
         typer.echo(line, err=True)
-    plan = Plan(pairs, out, seed, steps, guidance)
+    plan = Plan(pairs, out, seed, steps, guidance, futures)
     claim(out / SETTINGS, {**settings_of(pipeline, steps, guidance), "seed": seed, "pairs": fingerprint(pairs)})
     draw_pairs(pipeline, plan, batch_size)
     write_pairs(plan)
@@ -89,7 +97,7 @@ def follow_ups(
 
 
 def draw_pairs(pipeline: CXRPipeline, plan: Plan, batch_size: int) -> None:
-    """Draw what is not there yet; both kinds of a pair have the same seed."""
+    """Draw what is not there yet; a pair's drawings with its own and with other events have the same seed."""
     import torch
     from PIL import Image
     from tqdm import tqdm
@@ -99,16 +107,15 @@ def draw_pairs(pipeline: CXRPipeline, plan: Plan, batch_size: int) -> None:
     from gen.provenance import save_png
 
     rows = plan.pairs.to_dict("records")
-    wanted = [(number, row, kind) for number, row in enumerate(rows) for kind in (RIGHT, WRONG)]
+    wanted = [(number, row, kind) for number, row in enumerate(rows) for kind in plan.kinds]
     wanted = [one for one in wanted if not plan.file(one[1], one[2]).is_file()]
     for first in tqdm(range(0, len(wanted), batch_size), desc="draw", unit="batch"):
         part = wanted[first : first + batch_size]
-        cells = [row["events" if kind == RIGHT else "events_wrong"] for _, row, kind in part]
+        cells = [row["events_wrong" if kind == WRONG else "events"] for _, row, kind in part]
+        seeds = [plan.seed + number + plan.kinds[kind] for number, _, kind in part]
         batch = pair_batch(pipeline, [row for _, row, _ in part], cells)
         with torch.no_grad():
-            drawn = pipeline.draw(
-                batch, [plan.seed + number for number, _, _ in part], plan.steps, plan.guidance, "np", progress=False
-            )
+            drawn = pipeline.draw(batch, seeds, plan.steps, plan.guidance, "np", progress=False)
         for (_, row, kind), pixels, record in zip(part, drawn.images, drawn.records, strict=True):
             save_png(Image.fromarray(from_model(pixels * 2 - 1)), record, plan.file(row, kind))
 
@@ -117,11 +124,11 @@ def write_pairs(plan: Plan) -> None:
     """The table of pairs, with paths relative to it."""
     table = plan.pairs.rename(columns={"image": "target", "patient_id": "patient"})
     table = table.assign(findings=table["target_findings"])
-    for kind in (RIGHT, WRONG):
+    for kind in plan.kinds:
         table[kind] = [str(plan.file(row, kind)) for row in plan.pairs.to_dict("records")]
-    for column in ("prior", "target", RIGHT, WRONG):
+    for column in ("prior", "target", *plan.kinds):
         table[column] = [os.path.relpath(path, plan.out) for path in table[column]]
-    columns = ["prior", "target", RIGHT, WRONG, "findings", "patient", *(name for name in CARRIED if name in table)]
+    columns = ["prior", "target", *plan.kinds, "findings", "patient", *(name for name in CARRIED if name in table)]
     with replacing(plan.out / "follow_ups.csv") as temporary:
         table[columns].to_csv(temporary, index=False)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from gen import CXRPipeline
 
-RIGHT, WRONG = "generated", "generated_wrong"
+RIGHT, WRONG, UNTURNED = "generated", "generated_wrong", "no_angle"
 SHOWN = 8  # studies on the strips
 FOLDER = "images"
+TURNED = "UNKNOWN"  # the view of an image that only its angle describes
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,11 @@ class Target:
     wrong: Given
 
     def given(self, kind: str) -> Given:
-        """The right context, the wrong one, or so many images of the right one."""
+        """The right context, the wrong one, or so many images of the right one, or all without the angle."""
         if kind in (RIGHT, WRONG):
             return self.right if kind == RIGHT else self.wrong
+        if kind == UNTURNED:
+            return Given(self.right.study)
         return Given(self.right.study[: int(kind.rpartition("_")[2])], self.right.angle)
 
     def file(self, out: Path, kind: str) -> Path:
@@ -53,22 +57,38 @@ class Target:
         return out / FOLDER / f"{self.name}_{kind}.png"
 
 
-def targets_of(index: Path, split: str, views: Sequence[str], n: int, said: bool, seed: int) -> list[Target]:
+def targets_of(
+    index: Path, split: str, views: Sequence[str], n: int, said: bool, seed: int, turned: bool = False
+) -> list[Target]:
     """Images of studies of several views, of patients at random; a wrong context has the same views as the right one.
 
+    Turned ones are asked for by their angle alone; what is wrong of them is the angle, which is another patient's.
     Errors: UserError where no two patients have the same views.
     """
     from gen.data.index import read_index
     from gen.tasks.view import ViewTask
 
     rows = ViewTask.rows(read_index(index, splits=[split]))
-    rows = rows[(rows["context"] != "") & rows["view"].isin(views)]
+    wanted = (rows["view"] == TURNED) & rows["angle"].notna() if turned else rows["view"].isin(views)
+    rows = rows[(rows["context"] != "") & wanted]
     groups = [group for _, group in rows.groupby(["view", "context_view"]) if group["patient_id"].nunique() > 1]
     if not groups:
-        raise UserError(f"{index}: no two patients of split {split!r} share several views; see --split, --views")
+        remedy = "--split, and whether its column angle says anything" if turned else "--split, --views"
+        raise UserError(f"{index}: no two patients of split {split!r} share several views; see {remedy}")
     rng = np.random.default_rng(seed)
     pairs = [pair for group in groups for pair in _exchanged(group, rng)]
-    return [_target(*pairs[number], said) for number in sorted(rng.permutation(len(pairs))[:n])]
+    chosen = [pairs[number] for number in sorted(rng.permutation(len(pairs))[:n])]
+    return [_turned(*pair, said) if turned else _target(*pair, said) for pair in chosen]
+
+
+def fingerprint(targets: Sequence[Target]) -> str:
+    """12 digits of which images are drawn, of what words, and of what is given besides."""
+    said = [
+        [target.name, target.prompt, *([Path(image).name, view] for image, view in given.study), given.angle]
+        for target in targets
+        for given in (target.right, target.wrong)
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
 def draw_all(
@@ -127,7 +147,10 @@ def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
         files = [target.right.study[0][0], target.file(out, RIGHT), target.image, target.file(out, WRONG)]
         images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
         given = ", ".join(view for _, view in target.right.study)
-        caption = f"given {given} (the first is shown) | drawn {target.view} | truth | drawn from another patient's"
+        asked, other = target.view, "drawn from another patient's"
+        if target.right.angle is not None:
+            asked, other = f"at {target.right.angle:.0f} degrees", f"drawn at {target.wrong.angle:.0f} degrees"
+        caption = f"given {given} (the first is shown) | drawn {asked} | truth | {other}"
         groups.append(Group(target.prompt, caption, images))
     sheet = contact_sheet(groups, "Views of held-out studies; drawings are synthetic", f"Model {model}.", columns=2)
     with replacing(out / "strips.png") as temporary:
@@ -157,10 +180,12 @@ def distances(targets: Sequence[Target], kinds: Sequence[str], out: Path, resolu
 def told(found: dict[str, dict]) -> str:
     """Distances in words."""
     names = {RIGHT: "right context", WRONG: "another patient's context"}
+    if UNTURNED in found:
+        names = {RIGHT: "own angle", WRONG: "another patient's angle", UNTURNED: "no angle"}
     lines = ["mean absolute difference to the truth, grey levels of 255"]
     for kind, values in found.items():
         name = names.get(kind, f"{kind.rpartition('_')[2]} context images")
-        nearer = f"; the right one is nearer in {values['right_is_nearer']:.0%}" if kind != RIGHT else ""
+        nearer = f"; the {names[RIGHT]} is nearer in {values['right_is_nearer']:.0%}" if kind != RIGHT else ""
         lines.append(f"  {name}: {values['difference']:.2f} ({values['images']} images){nearer}")
     return "\n".join(lines)
 
@@ -172,6 +197,12 @@ def _exchanged(group: pd.DataFrame, rng: np.random.Generator) -> list[tuple[dict
     first = {row["patient_id"]: row for row in reversed(rows)}
     following = dict(zip(patients, [*patients[1:], patients[0]], strict=True))
     return [(row, first[following[row["patient_id"]]]) for row in rows]
+
+
+def _turned(row: dict, other: dict, said: bool) -> Target:
+    one = _target(row, row, said)
+    right, wrong = (replace(one.right, angle=float(of["angle"])) for of in (row, other))
+    return replace(one, right=right, wrong=wrong)
 
 
 def _target(row: dict, other: dict, said: bool) -> Target:

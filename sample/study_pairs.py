@@ -8,8 +8,20 @@ from typing import Annotated
 import typer
 
 from .given import Given, check_model
-from .held_out import RIGHT, WRONG, distances, draw_all, targets_of, told, write_strips, write_table
-from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline
+from .held_out import (
+    RIGHT,
+    UNTURNED,
+    WRONG,
+    distances,
+    draw_all,
+    fingerprint,
+    targets_of,
+    told,
+    write_strips,
+    write_table,
+)
+from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
+from .settings import claim
 
 
 def study_pairs(
@@ -18,6 +30,9 @@ def study_pairs(
     model: Annotated[str, typer.Option(help="folder of a view model, or hub id")],
     split: Annotated[str, typer.Option(help="split whose patients the model has not seen")] = "test",
     views: Annotated[str, typer.Option(help="views to draw, with commas")] = "PA,AP,AP SUPINE,LATERAL",
+    turned: Annotated[
+        bool, typer.Option("--turned", help="draw oblique images, at their own angle and another's, in place of views")
+    ] = False,
     n: Annotated[int, typer.Option(help="images to draw at most, of patients at random")] = 64,
     prompts: Annotated[bool, typer.Option(help="say sex, age and findings, or leave all to the context")] = True,
     seed: Annotated[int, typer.Option(help="of the choice of images, and of the first image")] = 0,
@@ -38,8 +53,10 @@ def study_pairs(
     """
     pipeline = load_pipeline(model, revision, device, dtype, attention, compiled, low_memory)
     check_model(pipeline, [Given(angle=0.0)])
-    targets = targets_of(index, split, [view.strip().upper() for view in views.split(",")], n, prompts, seed)
+    targets = targets_of(index, split, [view.strip().upper() for view in views.split(",")], n, prompts, seed, turned)
     fewer = [f"context_{count}" for count in range(max(len(target.right.study) for target in targets))]
+    fewer = [UNTURNED] if turned else fewer
+    claim(out / "pairs.json", {**settings_of(pipeline, steps, guidance), "seed": seed, "images": fingerprint(targets)})
     draw_all(pipeline, targets, (RIGHT, WRONG, *fewer), out, seed, steps, guidance, batch_size)
     write_table(targets, out, "pairs.csv", RIGHT, WRONG)
     for kind in fewer:

@@ -20,7 +20,7 @@ def learner_of(job: ClassifierJob) -> ClassifierLearner:
     """The images in memory and a new network."""
     rows = load_rows(job.data, "train")
     known = known_by_source(rows, min(job.least_positives, LEAST))
-    labels = job.labels or frequent_labels(rows, known, job.least_positives)
+    labels = frequent_labels(rows, known, job.least_positives) if job.labels is None else job.labels
 
     def load(part: pd.DataFrame, spoken: dict) -> LabelledImages:
         return load_labelled(part, labels, job.views, job.data.resolution, spoken)

@@ -52,7 +52,7 @@ class ClassifierJob(Strict):
     network: ClassifierConfig
     loss: ClassifierLossConfig
     views: tuple[str, ...] = Field(("PA", "AP", "LATERAL"), description="views to tell apart")
-    labels: tuple[str, ...] | None = Field(None, description="findings to learn; None takes those with enough images")
+    labels: tuple[str, ...] | None = Field(None, description="findings to learn; null takes those with enough images")
     least_positives: int = Field(50, gt=0, description="training images that a finding needs, without `labels`")
     augmentation: float = Field(2.0, ge=0, description="multiple of the small changes of gen.data.augment")
     train: TrainConfig

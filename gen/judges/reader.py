@@ -17,6 +17,7 @@ from gen.judges.preparation import checked
 from gen.models.classifier import RadiographClassifier
 
 SHIPPED_READER = WEIGHTS / "reader"
+SHIPPED_VIEW_READER = WEIGHTS / "view_reader"  # of views alone: the reader takes most laterals for frontal views
 BATCH = 64  # images a call: the memory stays bounded however many are given
 
 

@@ -249,9 +249,27 @@ def test_a_table_of_views(tmp_path, judge):
         )
     (_, nearer) = section.tables[0].rows
     assert nearer[1] == "nearer to it, grey levels of 255" and 40 < float(nearer[2]) < 100  # of noise, from itself
+    turned = table.assign(view="UNKNOWN", generated=table["target"], generated_wrong="1.png")
+    turned.to_csv(tmp_path / "turned.csv", index=False)
+    section = views.measure_views(tmp_path / "turned.csv", judge, 50)
+    assert section.tables[0].rows[0][0] == "another angle" and "view accuracy" not in {f.name for f in section.figures}
     table.assign(view="OBLIQUE").to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(UserError, match=r"view 'OBLIQUE' is none that the reader knows \(PA, AP, LATERAL\)"):
         views.measure_views(tmp_path / "odd.csv", judge, 50)
+
+
+def test_another_network_tells_the_views(tmp_path, judge):
+    pictures(tmp_path, [f"{n}.png" for n in range(12)])
+    table = pd.DataFrame({"context": "0.png", "target": [f"{n}.png" for n in range(12)], "generated": "1.png"})
+    table = table.assign(view="LATERAL", findings=["Mass", "No Finding"] * 6, patient=list("aabbccddeeff"))
+    table.to_csv(tmp_path / "views.csv", index=False)
+    viewer = Reader(RadiographClassifier((), views=("LATERAL",), widths=(4,), blocks=(1,), features=4, resolution=32))
+    section = views.measure_views(tmp_path / "views.csv", judge, 50, viewer=viewer)
+    figure = section.figure("view accuracy", "LATERAL")
+    assert figure.value == figure.floor == 1 and section.figure("label AUROC", "LATERAL").n == 12
+    table.assign(view="PA").to_csv(tmp_path / "odd.csv", index=False)
+    with pytest.raises(UserError, match=r"view 'PA' is none that the reader knows \(LATERAL\)"):
+        views.measure_views(tmp_path / "odd.csv", judge, 50, viewer=viewer)
 
 
 def test_views_of_one_study_from_an_index():

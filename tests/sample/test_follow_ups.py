@@ -70,6 +70,18 @@ def test_pairs_of_two_hospitals(follow_ups, wards, tmp_path):
         assert sheet.width > 4 * 256
 
 
+def test_several_futures_of_every_pair(follow_ups, wards, tmp_path):
+    code, _, err, rows = follow_ups(wards, "--source", "days", "--futures", 3)
+    assert code == 0, err
+    seeds = [
+        [read_record(tmp_path / "out" / row[kind]).seed for kind in ("generated", "generated_2", "generated_3")]
+        for row in rows
+    ]
+    assert len({seed for row in seeds for seed in row}) == 3 * len(rows)
+    code, _, err, fewer = follow_ups(wards, "--source", "days")
+    assert code == 0 and [row["generated"] for row in fewer] == [row["generated"] for row in rows]
+
+
 def test_some_sources_and_a_few_pairs(follow_ups, wards):
     code, _, err, rows = follow_ups(wards, "--source", "order", "--n", 3)
     assert code == 0 and len(rows) == 3 and {row["patient"] for row in rows} <= {"c", "d"} and err.count("codes") == 0

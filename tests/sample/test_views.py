@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gen.data.index import write_index
+from gen.data.index import read_index, write_index
 from gen.provenance import read_record
 
 PROMPT = "Chest radiograph of a 60-year-old woman."
@@ -109,7 +109,7 @@ def test_pairs_of_held_out_studies(cxr_sample, tiny_view_dir, studies, tmp_path)
     command += ["--device", "cpu", "--n", 6, "--guidance", 1]
     code, text, err = cxr_sample(*command)
     assert code == 0, err
-    assert "right context" in text and "the right one is nearer in" in text
+    assert "right context" in text and "the right context is nearer in" in text
     rows = list(csv.DictReader((out / "pairs.csv").open()))
     assert len(rows) == 6 and {row["view"] for row in rows} <= {"PA", "LATERAL"}
     for row in rows:
@@ -131,6 +131,62 @@ def test_pairs_need_two_patients(cxr_sample, tiny_view_dir, studies, tmp_path):
     command = ("study-pairs", "--index", studies, "--model", tiny_view_dir, "--out", tmp_path / "pairs")
     code, _, err = cxr_sample(*command, "--split", "val")
     assert code == 2 and "no two patients of split 'val' share several views" in err
+
+
+@pytest.fixture
+def turns(studies):
+    """The index with a turned image more of every patient."""
+    rows = read_index(studies)
+    turned = rows[rows["view"] == "PA"].assign(view="UNKNOWN", angle=[10.0, 20.0, 30.0, 40.0, 50.0])
+    turned["image"] = [image.replace(".png", "t.png") for image in turned["image"]]
+    for number, image in enumerate(turned["image"]):
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)).save(image)
+    write_index(pd.concat([rows, turned]), studies)
+    return studies
+
+
+def test_turned_images_at_their_own_angle_and_another(cxr_sample, tiny_view_dir, turns, tmp_path):
+    out = tmp_path / "turned"
+    command = ["study-pairs", "--index", turns, "--model", tiny_view_dir, "--out", out, "--steps", 1, "--turned"]
+    code, text, err = cxr_sample(*command, "--device", "cpu", "--n", 4)
+    assert code == 0, err
+    assert "own angle" in text and "no angle" in text and "the own angle is nearer in" in text
+    rows = list(csv.DictReader((out / "pairs.csv").open()))
+    assert len(rows) == 4 and {row["view"] for row in rows} == {"UNKNOWN"}
+    for row in rows:
+        right, wrong = (read_record(out / row[name]) for name in ("generated", "generated_wrong"))
+        assert right.seed == wrong.seed and right.given != wrong.given and right.given.startswith("angle ")
+        assert right.given.split("; ")[1:] == wrong.given.split("; ")[1:]  # the same images
+    code, _, err = cxr_sample(*command, "--device", "cpu", "--n", 3)
+    assert code == 2 and "holds images of images" in err and "give another --out" in err
+
+
+def test_whole_studies_from_words(cxr_sample, tiny_view_dir, studies, tmp_path):
+    out = tmp_path / "studies"
+    command = ["studies", "--index", studies, "--model", tiny_view_dir, "--out", out, "--steps", 1, "--device", "cpu"]
+    code, text, err = cxr_sample(*command, "--n", 3, "--views", "pa,lateral,AP")
+    assert code == 0 and "3 studies of PA, LATERAL, AP" in text, err
+    rows = list(csv.DictReader((out / "studies.csv").open()))
+    assert [(row["first_view"], row["second_view"]) for row in rows[:2]] == [("PA", "LATERAL"), ("PA", "AP")]
+    assert len({row["patient"] for row in rows}) == 3 and "60-year-old woman" in rows[0]["prompt"]
+    for row in rows:
+        first, second, alone = (read_record(out / row[name]) for name in ("first", "second", "second_alone"))
+        assert first.seed == second.seed == alone.seed and second.prompt == alone.prompt and second.synthetic
+        together, apart = (np.asarray(Image.open(out / row[name])) for name in ("second", "second_alone"))
+        assert not np.array_equal(together, apart)  # the first view is its context
+    gone = min((out / "images").iterdir())
+    bits = np.asarray(Image.open(gone))
+    gone.unlink()
+    assert cxr_sample(*command, "--n", 3, "--views", "pa,lateral,AP")[0] == 0
+    assert np.array_equal(np.asarray(Image.open(gone)), bits)
+    for options, said in (
+        (("--views", "PA"), "--views PA: two views or more"),
+        (("--views", "PA,SIDE"), "--views SIDE: one of"),
+        (("--split", "val"), "split 'val' has 0 patients"),
+        (("--seed", 1), "give another --out"),
+    ):
+        code, _, err = cxr_sample(*command, "--n", 3, *options)
+        assert code == 2 and said in err
 
 
 def test_inpaint(cxr_sample, tiny_pipeline_dir, pictures, tmp_path):
