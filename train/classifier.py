@@ -28,7 +28,7 @@ def learner_of(job: ClassifierJob) -> ClassifierLearner:
     images, held_out = load(rows, known), load(load_rows(job.data, "val"), known)
     if job.view_index is not None:
         # of a phantom only its view counts: the rest of its truth looks unlike that of people
-        drawn = read_index(job.view_index).drop(columns=["sex", "age", "age_group"])
+        drawn = read_index(job.view_index).drop(columns=["sex", "age", "age_group"], errors="ignore")
         images = images + load(drawn, {})
     torch.manual_seed(job.train.seed)
     classifier = build_classifier(job.network, labels, job.views)

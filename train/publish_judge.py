@@ -99,6 +99,8 @@ def main() -> None:
     network = getattr(judge, attribute)
     values = facts(arguments.run, arguments.index, arguments.trained_phantoms, isinstance(judge, LungSegmenter))
     values |= {"PARAMETERS": f"{sum(p.numel() for p in network.parameters()):,}", "FIGURES": table}
+    if getattr(judge, "labels", None) == ():
+        template = "view_reader_card.md"  # it learned views alone
     card = (CONFIGS / template).read_text().replace("{RESOLUTION}", str(network.config.get("resolution", 128)))
     for name, value in values.items():
         card = card.replace(f"{{{name}}}", value)

@@ -25,6 +25,7 @@ from gen.models.classifier import Outputs
 SIDE = 256  # pixels of the images that are measured
 IN_A_ROW = 8  # images of the picture
 PARTS = ("val", "test", "external")
+OF_VIEWS = ("view_right", "images")
 
 
 def parts_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -37,20 +38,25 @@ def parts_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 # ---- reader -----------------------------------------------------------------------------------------------------
 
 
-def measure_reader(reader: Reader, index: Path, config: dict, _: Path | None) -> tuple[dict, str]:
-    """Figures by part, and the same as tables for the card."""
+def measure_reader(reader: Reader, index: Path, config: dict, phantoms: Path | None) -> tuple[dict, str]:
+    """Figures by part, of phantoms too, and the same as tables for the card.
+
+    A network that learned views alone is measured of nothing else.
+    """
     rows = read_index(index)
     train = rows[rows["may_ship"].astype(bool) & (rows["split"] == "train")]
     known = known_by_source(train, min(config.get("least_positives", LEAST), LEAST))
     figures: dict[str, dict[str, float]] = {}
     tables: list[str] = []
-    for name, part in parts_of(rows).items():
+    drawn = {} if phantoms is None else {"phantoms": read_index(phantoms)}
+    for name, part in (parts_of(rows) | drawn).items():
         images = load_labelled(part, reader.labels, reader.views, SIDE, known)
         outputs = outputs_of(reader, images)
-        figures[name] = reading_figures(outputs, images, reader.labels) | {"images": len(images)}
-        figures[name] |= views_right(outputs, images, reader.views)
+        found = reading_figures(outputs, images, reader.labels) | {"images": len(images)}
+        found |= views_right(outputs, images, reader.views)
+        figures[name] = found if reader.labels else {key: found[key] for key in found if key.startswith(OF_VIEWS)}
         tables.append(general_table(name, figures[name]))
-        if name != "external":
+        if reader.labels and name in PARTS[:2]:
             tables.append(findings_table(name, outputs, images, reader.labels))
     return figures, "\n\n".join(tables)
 

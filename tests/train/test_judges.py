@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -75,6 +76,20 @@ def test_a_reader_is_trained_and_published(reader_run, index, tmp_path, monkeypa
     assert "{" not in card.replace("{RESOLUTION}", "{") and "| Cardiomegaly |" in card + capsys.readouterr().out
     assert str(index.parent) not in card + (tmp_path / "reader" / "config.json").read_text()
     assert not (tmp_path / "reader" / "config.yaml").exists()
+
+
+def test_a_reader_of_views_alone(index, tmp_path, tmp_path_factory, monkeypatch):
+    network = {"widths": [4, 8], "blocks": [1, 1], "features": 8, "resolution": 32}
+    parts = {"network": network, "loss": {"findings": 0, "view": 1}, "labels": [], "view_index": str(index)}
+    run = trained(classifier, "views", tmp_path_factory.mktemp("runs"), index, **parts)
+    phantoms = f"--test-phantoms={index}"
+    figures, card = published(run, tmp_path / "views", index, monkeypatch, phantoms, f"--trained-phantoms={index}")
+    reader = Reader.load(tmp_path / "views")
+    assert reader.labels == () and reader.read(torch.zeros(2, 1, 32, 32)).view.shape == (2, 3)
+    assert figures["phantoms"]["images"] == len(read_index(index)) and "external" in figures
+    assert all(name.startswith(("view_right", "images")) for name in figures["phantoms"])
+    assert card.startswith("---") and "# View reader" in card and "| view right |" in card and "sex right" not in card
+    assert "{" not in card
 
 
 def test_a_segmenter_is_trained_and_published(index, tmp_path, monkeypatch):
