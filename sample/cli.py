@@ -53,7 +53,9 @@ def image(
     study: Annotated[
         list[Path] | None, typer.Option(help="another image of the study, for view models; repeat it for up to three")
     ] = None,
-    study_view: Annotated[list[str] | None, typer.Option(help="its view; as often as --study")] = None,
+    study_view: Annotated[
+        list[str] | None, typer.Option(help="its view, or angle in degrees; as often as --study")
+    ] = None,
     index_: Annotated[
         Path | None, typer.Option("--index", help="index of the study's images, which must be of one patient by it")
     ] = None,

@@ -20,7 +20,7 @@ JOIN = "|"  # between several images of one cell
 
 @dataclass(frozen=True)
 class Given:
-    """Images of the study with their views (empty where not said), and an angle in degrees."""
+    """Images of the study with their views or angles (empty where not said), and the angle asked for, in degrees."""
 
     study: tuple[tuple[str, str], ...] = ()
     angle: float | None = None
@@ -39,12 +39,10 @@ NOTHING = Given()
 
 
 def given_of(study: Sequence[str | Path], views: Sequence[str], angle: float | None = None) -> Given:
-    """Images of a study with their views, in the order of both.
+    """Images of a study with their views, or their angles in degrees, in the order of both.
 
     Errors: UserError for a missing file, too many images, another number of views, an unknown view.
     """
-    from gen.data.prompts import VIEWS
-
     if len(study) > MOST:
         raise UserError(f"study: {len(study)} images; at most {MOST}")
     if views and len(views) != len(study):
@@ -53,10 +51,18 @@ def given_of(study: Sequence[str | Path], views: Sequence[str], angle: float | N
         if not Path(path).is_file():
             raise UserError(f"study: no such image file {path}; correct the path")
     for view in views:
-        if view and view.upper() not in VIEWS:
-            raise UserError(f"study_view {view!r}: one of {', '.join(VIEWS)}")
+        _check_view(view)
     named = [view.upper() for view in views] or [""] * len(study)
     return Given(tuple(zip(map(str, study), named, strict=True)), angle)
+
+
+def _check_view(said: str) -> None:
+    from gen.calls.view import view_or_angle
+
+    try:
+        view_or_angle(said)
+    except UserError as error:
+        raise UserError(f"study_{error}") from None
 
 
 def given_in(cells: Mapping[str, str], folder: Path, angle: float | None, otherwise: Given) -> Given:

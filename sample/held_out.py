@@ -199,6 +199,12 @@ def _exchanged(group: pd.DataFrame, rng: np.random.Generator) -> list[tuple[dict
     return [(row, first[following[row["patient_id"]]]) for row in rows]
 
 
+def _seen_from(row: dict) -> list[str]:
+    """Views of the context images, angles in place of those that are none."""
+    cells = (row[f"context_{name}"].split(JOIN) for name in ("view", "angle"))
+    return [turn if view == TURNED and turn else view for view, turn in zip(*cells, strict=True)]
+
+
 def _turned(row: dict, other: dict, said: bool) -> Target:
     one = _target(row, row, said)
     right, wrong = (replace(one.right, angle=float(of["angle"])) for of in (row, other))
@@ -208,10 +214,7 @@ def _turned(row: dict, other: dict, said: bool) -> Target:
 def _target(row: dict, other: dict, said: bool) -> Target:
     from gen.data.prompts import prompt_from_row
 
-    given, wrong = (
-        Given(tuple(zip(one["context"].split(JOIN), one["context_view"].split(JOIN), strict=True)))
-        for one in (row, other)
-    )
+    given, wrong = (Given(tuple(zip(one["context"].split(JOIN), _seen_from(one), strict=True))) for one in (row, other))
     prompt = prompt_from_row(row if said else {"view": row["view"]})
     name = Path(row["image"]).stem
     inverted = bool(row.get("inverted", False))

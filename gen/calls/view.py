@@ -22,7 +22,9 @@ from gen.data.prompts import VIEWS
 from gen.errors import UserError
 
 Source = Picture | Tensor  # a tensor holds latents
-Given = Source | tuple[Source, str]
+Given = Source | tuple[Source, str | float]  # with its view, or its angle in degrees
+CIRCLE = 360.0
+DEGREES = "degrees, from -360 to 360; 0 is PA, 90 left lateral, 180 AP"
 ONE = (str, Path, Image.Image, np.ndarray, Tensor)
 
 
@@ -66,7 +68,7 @@ def view_batch(
     latents = torch.zeros((len(prompts), most, *shape), device=pipe._execution_device, dtype=pipe.vae.dtype)
     encoded: dict[int, Tensor] = {}
     for row, study in zip(latents, pairs, strict=True):
-        for place, (picture, _) in enumerate(study):
+        for place, (picture, *_) in enumerate(study):
             if id(picture) not in encoded:
                 encoded[id(picture)] = picture if isinstance(picture, Tensor) else pipe.encode([picture])[0]
             row[place] = encoded[id(picture)]
@@ -77,18 +79,18 @@ def view_batch(
         "angle": [math.nan if angle is None else angle for angle in angles],
         "link_context": latents,
         "link_context_mask": torch.arange(most, device=latents.device) < counts[:, None],
-        "context_view": [SEPARATOR.join(view for _, view in study) for study in pairs],
-        "context_angle": [SEPARATOR.join("" for _ in study) for study in pairs],
+        "context_view": [SEPARATOR.join(view for _, view, _ in study) for study in pairs],
+        "context_angle": [SEPARATOR.join(turn for *_, turn in study) for study in pairs],
     }
 
 
 def said_of(pipe: Pipe, angle: float | None, study: Sequence[Given]) -> str:
     """What a record says of an angle and a study: views and hashes of the images as the model sees them."""
     said = [] if angle is None else [f"angle {angle:g}"]
-    for picture, view in map(_pair, study):
+    for picture, view, turn in map(_pair, study):
         if not isinstance(picture, Tensor):
             digest = hashlib.sha256(from_model(model_pixels(picture, pipe.config.resolution)).tobytes()).hexdigest()
-            said.append(f"{view or 'UNKNOWN'} {digest[:12]}")
+            said.append(f"{turn or view or 'UNKNOWN'} {digest[:12]}")
     return "; ".join(said)
 
 
@@ -98,8 +100,8 @@ def _check(pipe: Pipe, views: Sequence[str | None], angle: float | None, study: 
             raise UserError(f"{name}: {pipe.config.name} is of task {pipe.config.task}; load a model of task view")
     if pipe.config.task not in ("text", "view"):
         raise UserError(f"{pipe.config.name} is of task {pipe.config.task}, which needs more than a prompt")
-    if angle is not None and not -360 <= angle <= 360:
-        raise UserError(f"angle={angle}: degrees, from -360 to 360; 0 is PA, 90 left lateral, 180 AP")
+    if angle is not None and not -CIRCLE <= angle <= CIRCLE:
+        raise UserError(f"angle={angle}: {DEGREES}")
     if len(study) > 3:
         raise UserError(f"study: {len(study)} images; at most 3")
     if not views or (angle is not None and len(views) > 1):
@@ -108,12 +110,30 @@ def _check(pipe: Pipe, views: Sequence[str | None], angle: float | None, study: 
         _pair(given)
 
 
-def _pair(given: Given) -> tuple[Source, str]:
-    """Image and view, empty where it is not said."""
-    picture, view = given if isinstance(given, tuple) else (given, "")
-    if view and view.upper() not in VIEWS:
-        raise UserError(f"study: view {view!r}: one of {', '.join(VIEWS)}")
-    return picture, (view or "").upper()
+def view_or_angle(said: str | float) -> tuple[str, str]:
+    """The view of an image of a study by its name, or its angle as text, the other empty.
+
+    Errors: UserError for what is neither.
+    """
+    view = str(said or "" if isinstance(said, str | None) else float(said)).strip().upper()
+    try:
+        angle = float(view)
+    except ValueError:
+        if view and view not in VIEWS:
+            raise UserError(f"view {said!r}: one of {', '.join(VIEWS)}, or an angle in degrees") from None
+        return view, ""
+    if not -CIRCLE <= angle <= CIRCLE:
+        raise UserError(f"view {said!r}: {DEGREES}")
+    return "", f"{angle:g}"
+
+
+def _pair(given: Given) -> tuple[Source, str, str]:
+    """Image, view and angle, empty where they are not said."""
+    picture, said = given if isinstance(given, tuple) else (given, "")
+    try:
+        return picture, *view_or_angle(said)
+    except UserError as error:
+        raise UserError(f"study: {error}") from None
 
 
 def _by_patient(drawn: list, told: str) -> Any:

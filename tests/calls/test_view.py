@@ -53,6 +53,16 @@ def test_angle_and_view_count(view_pipeline):
     assert np.array_equal(drawn[1], drawn[2])
 
 
+def test_images_of_a_study_may_be_turned(view_pipeline):
+    study = lambda view: [(picture(1), view)]  # noqa: E731
+    drawn = {view: pixels(view_pipeline(PROMPT, study=study(view), **FAST)) for view in ("", 30.0, "30", "-20")}
+    assert np.array_equal(drawn[30.0], drawn["30"])
+    assert np.abs(drawn["30"] - drawn["-20"]).max() > 0 and np.abs(drawn["30"] - drawn[""]).max() > 0
+    batch = view_batch(view_pipeline, [PROMPT], [None], [[*study("30"), *study("pa")]])
+    assert batch["context_view"] == ["|PA"] and batch["context_angle"] == ["30|"]
+    assert said_of(view_pipeline, None, study(30.0)).startswith("30 ")
+
+
 def test_records_name_what_was_given(view_pipeline):
     out = view_pipeline(PROMPT, view="LATERAL", study=[(picture(1), "pa")], angle=80, **FAST)
     said = out.records[0].given
@@ -104,6 +114,8 @@ def test_rows_of_a_batch_have_their_own_studies(view_pipeline):
         ({"view": "OBLIQUE"}, "view=OBLIQUE: one of PA"),
         ({"study": [picture(0)] * 4}, "study: 4 images; at most 3"),
         ({"study": [(picture(0), "SIDE")]}, "study: view 'SIDE': one of PA"),
+        ({"study": [(picture(0), "400")]}, "study: view '400': degrees, from -360"),
+        ({"study": [(picture(0), float("nan"))]}, "study: view nan: degrees"),
         ({"angle": 400.0}, "angle=400.0: degrees"),
         ({"angle": float("nan")}, "angle=nan: degrees"),
         ({"views": []}, "views: at least one"),

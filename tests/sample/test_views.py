@@ -46,11 +46,12 @@ def test_a_study_on_the_command_line(draw_view, manifest, pictures, tmp_path):
 
 def test_a_table_of_studies(draw_view, manifest, pictures, tmp_path):
     rows = {"prompt": [PROMPT] * 3, "view": ["LATERAL", "AP", "PA"], "study": ["0.png|1.png", "", "2.png"]}
-    rows |= {"study_view": ["PA|AP", "", ""], "angle": ["", "", "12.5"], "patient_id": ["a", "b", "c"]}
+    rows |= {"study_view": ["PA|-30", "", ""], "angle": ["", "", "12.5"], "patient_id": ["a", "b", "c"]}
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
     assert draw_view("--table", tmp_path / "table.csv", "--out", tmp_path / "set")[0] == 0
     first, second, third = manifest(tmp_path / "set")
-    assert first["study"] == f"{tmp_path / '0.png'}|{tmp_path / '1.png'}" and first["study_view"] == "PA|AP"
+    assert first["study"] == f"{tmp_path / '0.png'}|{tmp_path / '1.png'}" and first["study_view"] == "PA|-30"
+    assert "; -30 " in read_record(tmp_path / "set" / first["img_savename"]).given
     assert (second["study"], second["angle"], third["angle"], third["patient_id"]) == ("", "", "12.5", "c")
 
 
@@ -60,6 +61,7 @@ def test_a_table_of_studies(draw_view, manifest, pictures, tmp_path):
         (("--view", "SIDE"), "view=SIDE: one of"),
         (("--study", "none.png"), "no such image file none.png"),
         (("--study", "0.png", "--study-view", "SIDE"), "study_view 'SIDE': one of"),
+        (("--study", "0.png", "--study-view", "-400"), "study_view '-400': degrees"),
         (("--study", "0.png", "--study-view", "PA", "--study-view", "AP"), "2 views for 1 images"),
         (tuple(word for n in range(4) for word in ("--study", f"{n}.png")), "study: 4 images; at most 3"),
     ],
