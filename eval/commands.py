@@ -160,8 +160,8 @@ def views(
 
     from .views import measure_views
 
-    viewer = Judge.load(view_reader or SHIPPED_VIEW_READER)
-    _hand_out(measure_views(table, Judge.load(reader), draws, seed, viewer), out)
+    judge = Judge.load(reader).seeing_by(Judge.load(view_reader or SHIPPED_VIEW_READER))
+    _hand_out(measure_views(table, judge, draws, seed), out)
 
 
 def studies(

@@ -7,7 +7,7 @@ From a table of image files: context (the view that was given), target (the real
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -51,31 +51,17 @@ class Views:
         return self.read["generated"].at(other_rows(self.patients, seed))
 
 
-def measure_views(
-    table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0, viewer: Judge | None = None
-) -> Section:
-    """Judge a table of generated views; `viewer` tells views in the judge's place.
-
-    Errors: UserError for a missing column or file, or a view that is not known.
-    """
-    viewer = viewer or judge
+def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
+    """Judge a table of generated views. Errors: UserError for a missing column or file, or a view the judge lacks."""
     rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
     asked = rows["view"].replace({"AP SUPINE": "AP"}).to_numpy()
-    unknown = sorted(set(asked) - {*viewer.views, TURNED})
+    unknown = sorted(set(asked) - {*judge.views, TURNED})
     if unknown:
-        raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(viewer.views)})")
+        raise UserError(f"{table}: view {unknown[0]!r} is none that the reader knows ({', '.join(judge.views)})")
     names = [name for name in (*IMAGES[1:], WRONG) if name in rows]
     read = {name: read_files(judge, rows[name], name) for name in names}
-    if viewer is not judge:
-        read = {name: _viewed(viewer, part, rows[name], name) for name, part in read.items()}
     off = {name: _off(rows[name], rows["target"]) for name in names[1:]}
     return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy(), off), draws, seed)
-
-
-def _viewed(viewer: Judge, read: Readings, paths: Sequence[str], name: str) -> Readings:
-    """The same readings, but with another network's views."""
-    seen = read_files(viewer, paths, f"{name}, views")
-    return replace(read, views=seen.views, view=seen.view)
 
 
 def _off(drawn: Sequence[str], real: Sequence[str]) -> np.ndarray:

@@ -68,7 +68,7 @@ def targets_of(
     from gen.data.index import read_index
     from gen.tasks.view import ViewTask
 
-    rows = ViewTask.rows(read_index(index, splits=[split]))
+    rows = ViewTask.rows(read_index(index, splits=split.split(",")))
     wanted = (rows["view"] == TURNED) & rows["angle"].notna() if turned else rows["view"].isin(views)
     rows = rows[(rows["context"] != "") & wanted]
     groups = [group for _, group in rows.groupby(["view", "context_view"]) if group["patient_id"].nunique() > 1]
@@ -146,7 +146,7 @@ def write_strips(targets: Sequence[Target], out: Path, model: str) -> None:
     for target in targets[:: math.ceil(len(targets) / SHOWN)]:
         files = [target.right.study[0][0], target.file(out, RIGHT), target.image, target.file(out, WRONG)]
         images = [Image.fromarray(from_model(model_pixels(str(file), TILE))) for file in files]
-        given = ", ".join(view for _, view in target.right.study)
+        given = ", ".join(map(_named, (view for _, view in target.right.study)))
         asked, other = target.view, "drawn from another patient's"
         if target.right.angle is not None:
             asked, other = f"at {target.right.angle:.0f} degrees", f"drawn at {target.wrong.angle:.0f} degrees"
@@ -197,6 +197,11 @@ def _exchanged(group: pd.DataFrame, rng: np.random.Generator) -> list[tuple[dict
     first = {row["patient_id"]: row for row in reversed(rows)}
     following = dict(zip(patients, [*patients[1:], patients[0]], strict=True))
     return [(row, first[following[row["patient_id"]]]) for row in rows]
+
+
+def _named(view: str) -> str:
+    """A view, or an angle to the degree."""
+    return f"{float(view):.0f} degrees" if view[-1:].isdigit() else view or TURNED
 
 
 def _seen_from(row: dict) -> list[str]:

@@ -47,7 +47,7 @@ def studies(
     index: Annotated[Path, typer.Option(help="index whose patients' sex, age and findings are the words")],
     out: Annotated[Path, typer.Option(help="folder to write into; the same command again goes on")],
     model: Annotated[str, typer.Option(help="folder of a view model, or hub id")],
-    split: Annotated[str, typer.Option(help="split of the index")] = "test",
+    split: Annotated[str, typer.Option(help="split of the index, or several with commas")] = "test",
     views: Annotated[str, typer.Option(help="views of every study, as they are drawn, with commas")] = "PA,LATERAL",
     n: Annotated[int, typer.Option(min=2, help="studies to draw at most, of patients at random")] = 64,
     seed: Annotated[int, typer.Option(help="of the choice of patients, and of the first study")] = 0,
@@ -81,7 +81,7 @@ def patients_of(index: Path, split: str, views: tuple[str, ...], n: int, seed: i
     from gen.data.index import read_index
     from gen.data.prompts import prompt_from_row
 
-    rows = read_index(index, splits=[split]).drop_duplicates("patient_id")
+    rows = read_index(index, splits=split.split(",")).drop_duplicates("patient_id")
     if len(rows) < 2:
         raise UserError(f"{index}: split {split!r} has {len(rows)} patients; see --split")
     rows = rows.sample(min(n, len(rows)), random_state=seed).reset_index(drop=True)

@@ -28,7 +28,7 @@ def study_pairs(
     index: Annotated[Path, typer.Option(help="index with studies of several views")],
     out: Annotated[Path, typer.Option(help="folder to write into; the same command again goes on")],
     model: Annotated[str, typer.Option(help="folder of a view model, or hub id")],
-    split: Annotated[str, typer.Option(help="split whose patients the model has not seen")] = "test",
+    split: Annotated[str, typer.Option(help="split of patients new to the model, or several with commas")] = "test",
     views: Annotated[str, typer.Option(help="views to draw, with commas")] = "PA,AP,AP SUPINE,LATERAL",
     turned: Annotated[
         bool, typer.Option("--turned", help="draw oblique images, at their own angle and another's, in place of views")

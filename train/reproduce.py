@@ -27,7 +27,7 @@ SERIES = {  # followed phantoms: images, seed, findings other than usual
 }
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 STUDENT = 0.5  # of the minutes for views
-CLEARING = 0.3  # of the minutes for the few-step text model: guiding itself
+CLEARING = 0.3  # of the minutes for a few-step model: guiding itself
 UNBOUNDED = "train.steps=10000000"
 FREE = "memorisation=null"  # for what is trained too little to know an image
 
@@ -70,14 +70,16 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
 
 def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
-    """Views of one study, from the text model, on radiographs and phantoms; and their few-step student."""
+    """Views of one study, from the text model, on radiographs and phantoms; their few-step student, then by itself."""
     base, phantoms, both, views = _text_model(out), out / "phantom_views", out / "views.parquet", out / "views"
     encoding, moments = _moments(index, out)
     stores = [moments, out / "moments_views"]
     merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
     settings = both, f"[{stores[0]}, {stores[1]}]"
     training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - STUDENT))
-    student = _training("lcm.py", "view_lcm_256", *settings, out / "views_fast", minutes * STUDENT)
+    fewer, run = minutes * STUDENT, out / "views_fast"
+    student = _training("lcm.py", "view_lcm_256", *settings, run, fewer * (1 - CLEARING))
+    clearing = _training("lcm.py", "self_guided_256", *settings, out / "views_clear", fewer * CLEARING)
     fast = SHIPPED.with_name("text_256_fast") if base == SHIPPED else out / "fast_clear" / "export"
     over = [f"initialise_from={fast}", f"initialise_over={base}"]
     start = over if fast.is_dir() else ["initialise_from=null", "initialise_over=null"]
@@ -88,6 +90,7 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
         ["-m", "gen.phantom.cli", *merge],
         [*training, f"initialise_from={base}", f"codec={base}/vae"],
         [*student, f"teacher={views / 'export'}", *start],
+        [*clearing, f"teacher={run / 'export'}", "data.repeat={phantom: 6}"],
     ]
 
 
@@ -130,7 +133,7 @@ def bone_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 MODELS = {"text": text_jobs, "fast": fast_jobs, "views": view_jobs, "temporal": temporal_jobs, "bone": bone_jobs}
 PUBLISHED = {"text": "model", "fast": "fast_model"}  # models whose pictures are measured
 TRAINED = {  # of the others, run by run: the folder here, and the shipped run of the same kind
-    "views": {"views": "view_256", "views_fast": "view_lcm_256"},
+    "views": {"views": "view_256", "views_fast": "view_lcm_256", "views_clear": "view_self_guided_256"},
     "temporal": {"temporal_first": "temporal_small_256", "temporal": "temporal_256"},
     "bone": {"bone_first": "bone_unet_256", "bone": "bone_256"},
 }

@@ -17,7 +17,7 @@ from gen.judges.preparation import checked
 from gen.models.classifier import RadiographClassifier
 
 SHIPPED_READER = WEIGHTS / "reader"
-SHIPPED_VIEW_READER = WEIGHTS / "view_reader"  # of views alone: the reader takes most laterals for frontal views
+SHIPPED_VIEW_READER = WEIGHTS / "view_reader"  # the reader itself takes most laterals for frontal views
 BATCH = 64  # images a call: the memory stays bounded however many are given
 
 
@@ -45,15 +45,24 @@ class Reader:
         self.labels: tuple[str, ...] = tuple(classifier.config.labels)
         self.views: tuple[str, ...] = tuple(classifier.config.views)
         self.fingerprint = fingerprint
+        self.viewer: Reader | None = None
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Reader:
-        """From a folder of train/classifier.py; None takes the shipped one.
+        """From a folder of train/classifier.py; None takes the shipped one, its view told by the shipped view reader.
 
         Errors: UserError for a folder without a usable classifier.
         """
-        folder = Path(folder or SHIPPED_READER)
+        if folder is None:
+            return cls.load(SHIPPED_READER).seeing_by(cls.load(SHIPPED_VIEW_READER))
+        folder = Path(folder)
         return cls(load_network(RadiographClassifier, folder), network_fingerprint(folder))
+
+    def seeing_by(self, viewer: Reader) -> Reader:
+        """This reader, but for the view, which another one tells."""
+        both = Reader(self.classifier, f"{self.fingerprint}-{viewer.fingerprint}")
+        both.viewer, both.views = viewer, viewer.views
+        return both
 
     @property
     def width(self) -> int:
@@ -63,6 +72,8 @@ class Reader:
     def to(self, device: str | torch.device) -> Reader:
         """Move the network; images may be anywhere."""
         self.classifier.to(device)
+        if self.viewer is not None:
+            self.viewer.to(device)
         return self
 
     @torch.inference_mode()
@@ -77,9 +88,10 @@ class Reader:
 
     def _read(self, images: Tensor) -> Reading:
         out = self.classifier(checked(images).to(self.classifier.device))
+        view = out.view.softmax(1).cpu() if self.viewer is None else self.viewer._read(images).view
         return Reading(
             findings=out.findings.sigmoid().cpu(),
-            view=out.view.softmax(1).cpu(),
+            view=view,
             sex_female=out.sex.sigmoid().cpu(),
             child=out.child.sigmoid().cpu(),
             age=out.age.clamp(0, 110).cpu(),

@@ -264,12 +264,12 @@ def test_another_network_tells_the_views(tmp_path, judge):
     table = table.assign(view="LATERAL", findings=["Mass", "No Finding"] * 6, patient=list("aabbccddeeff"))
     table.to_csv(tmp_path / "views.csv", index=False)
     viewer = Reader(RadiographClassifier((), views=("LATERAL",), widths=(4,), blocks=(1,), features=4, resolution=32))
-    section = views.measure_views(tmp_path / "views.csv", judge, 50, viewer=viewer)
+    section = views.measure_views(tmp_path / "views.csv", judge.seeing_by(viewer), 50)
     figure = section.figure("view accuracy", "LATERAL")
     assert figure.value == figure.floor == 1 and section.figure("label AUROC", "LATERAL").n == 12
     table.assign(view="PA").to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(UserError, match=r"view 'PA' is none that the reader knows \(LATERAL\)"):
-        views.measure_views(tmp_path / "odd.csv", judge, 50, viewer=viewer)
+        views.measure_views(tmp_path / "odd.csv", judge.seeing_by(viewer), 50)
 
 
 def test_views_of_one_study_from_an_index():

@@ -24,8 +24,6 @@ def test_it_is_fed_as_the_package_does(tmp_path):
     image = F.interpolate(torch.rand(1, 1, 16, 16) * 2 - 1, (512, 512), mode="bilinear")
     with torch.no_grad():
         torch.testing.assert_close(ours.network(image), theirs(1024 * image), atol=1e-4, rtol=1e-4)
-    masks = ours.masks(image[:, :, :, 100:400])
-    assert masks.shape == (1, 2, 512, 300) and 0 <= masks.min() and masks.max() <= 1
 
 
 def test_lungs_are_either_lung():
@@ -39,7 +37,9 @@ def test_lungs_are_either_lung():
             assert x.shape == (1, 3, 512, 512)
             return logits
 
-    lungs, heart = LungSegmenter(PSPNetChest(Told(1, 1, 1), names)).masks(torch.zeros(1, 1, 64, 64))[0] > 0.5
+    segmenter = LungSegmenter(PSPNetChest(Told(1, 1, 1), names))
+    assert segmenter.masks(torch.zeros(1, 1, 64, 40)).shape == (1, 2, 64, 40)
+    lungs, heart = segmenter.masks(torch.zeros(1, 1, 64, 64))[0] > 0.5
     assert lungs[2].all() and lungs[50].all() and not lungs[25].any()
     assert heart[25].all() and not heart[2].any()
 

@@ -2,11 +2,15 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from gen.errors import UserError
+from gen.judges.frontal import frontal_problems
 from gen.judges.reader import Reader
+from gen.models.classifier import RadiographClassifier
+from gen.phantom.study import make_study
 
 
 @pytest.fixture
@@ -48,6 +52,18 @@ def test_a_wide_image_is_padded_not_squeezed(reader, images):
     torch.testing.assert_close(reader.read(wide).features, reader.read(padded).features)
 
 
+def test_another_network_may_tell_the_view(reader, images):
+    torch.manual_seed(1)
+    shape = {"widths": (4,), "blocks": (1,), "features": 4, "resolution": 32}
+    viewer = Reader(RadiographClassifier((), views=("LATERAL", "PA"), **shape), "other")
+    both, reading = reader.seeing_by(viewer), reader.read(images)
+    assert both.views == ("LATERAL", "PA") and reader.views != both.views
+    torch.testing.assert_close(both.read(images).view, viewer.read(images).view)
+    for name in ("findings", "features", "age"):
+        torch.testing.assert_close(getattr(both.read(images), name), getattr(reading, name))
+    assert both.fingerprint not in (reader.fingerprint, viewer.fingerprint)
+
+
 def test_fingerprint_follows_weights_and_config(reader, tiny_reader_dir, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(tiny_reader_dir, folder)
@@ -73,3 +89,13 @@ def test_other_folders_are_refused(tmp_path, tiny_lungs_dir, tiny_reader_dir):
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UserError, match="not a usable RadiographClassifier"):
         Reader.load(folder)
+
+
+@pytest.mark.parametrize("view", ["PA", "LATERAL"])
+def test_the_shipped_readers_tell_views_and_only_frontal_ones_pass(view):
+    """On phantoms that nothing was trained on."""
+    shots = [make_study(seed).shoot(view, 128).image for seed in (901, 902)]
+    images = torch.from_numpy(np.stack(shots)).float()[:, None] * 2 - 1
+    reader = Reader.load()
+    assert [reader.views[place] for place in reader.read(images).view.argmax(1)] == [view, view]
+    assert all((view == "PA") == (problem == "") for problem in frontal_problems(images)), frontal_problems(images)

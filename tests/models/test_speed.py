@@ -89,6 +89,6 @@ def test_half_precision_draws_the_same_images():
     drawn = []
     for dtype in (torch.float32, torch.bfloat16):
         pipeline = CXRPipeline.from_pretrained(torch_dtype=dtype)
-        drawn.append(pipeline(["PA chest radiograph of a man."] * 2, steps=4, seed=3, output_type="np", progress=False))
+        drawn.append(pipeline("PA chest radiograph of a man.", steps=2, seed=3, output_type="np", progress=False))
     difference = drawn[0].images - drawn[1].images
     assert 0 < np.sqrt((difference**2).mean()) < 1 / 255
