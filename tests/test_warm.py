@@ -36,7 +36,8 @@ def until(true):
 def test_it_is_as_a_new_one(warm, tmp_path):
     (tmp_path / "job.py").write_text(PROGRAM)
     options = {"env": os.environ | {"COLOUR": "grey", "PYTHONPATH": str(tmp_path)}, "input": "given"}
-    for words in (["-c", PROGRAM, 3], ["-m", "job", 0, "-m"], ["job.py", 2], ["job.py", "none"], ["-V"]):
+    files = ["job.py", 2], ["-u", "job.py", 1], ["job.py", "none"]
+    for words in (["-c", PROGRAM, 3], ["-m", "job", 0, "-m"], *files, ["-V"]):
         (code, said, errors), new = (
             told(command, *words, cwd=tmp_path, **options) for command in (warm, sys.executable)
         )

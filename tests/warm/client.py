@@ -57,6 +57,7 @@ def asks_too_much(words: list[str], folder: Path) -> bool:
         return True
     if any(value and os.environ.get(name, value) != value for name, value in OWN.items()):
         return True
+    words = words[words[:1] == ["-u"] :]  # what launchers of several processes say
     return not words or (words[0].startswith("-") and words[0] not in ("-c", "-m"))
 
 

@@ -112,6 +112,9 @@ def become(command: list[str]) -> None:
     if Path(sys.executable).name != "python":  # a console script beside the python of this environment
         words = [str(Path(sys.prefix) / "bin" / Path(sys.executable).name), *words]
         sys.executable = str(Path(sys.executable).with_name("python"))
+    if words[0] == "-u":
+        sys.stdout.reconfigure(write_through=True)
+        words = words[1:]
     told = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     first = {"-c": "", "-m": os.getcwd()}.get(words[0], str(Path(words[0]).resolve().parent))
     sys.path[:0] = [first, *told]
