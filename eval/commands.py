@@ -155,12 +155,12 @@ def views(
     draws: Draws = 1000,
     seed: Seed = 0,
 ) -> None:
-    from gen.judges.reader import SHIPPED_VIEW_READER
+    from gen.judges.reader import SHIPPED_READER, SHIPPED_VIEW_READER
     from gen.judges.reader import Reader as Judge
 
     from .views import measure_views
 
-    judge = Judge.load(reader).seeing_by(Judge.load(view_reader or SHIPPED_VIEW_READER))
+    judge = Judge.load(reader or SHIPPED_READER).seeing_by(Judge.load(view_reader or SHIPPED_VIEW_READER))
     _hand_out(measure_views(table, judge, draws, seed), out)
 
 
