@@ -77,9 +77,9 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
     settings = both, f"[{stores[0]}, {stores[1]}]"
     training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - STUDENT))
-    fewer, run = minutes * STUDENT, out / "views_fast"
-    student = _training("lcm.py", "view_lcm_256", *settings, run, fewer * (1 - CLEARING))
-    clearing = _training("lcm.py", "self_guided_256", *settings, out / "views_clear", fewer * CLEARING)
+    share, run = minutes * STUDENT, out / "views_fast"
+    student = _training("lcm.py", "view_lcm_256", *settings, run, share * (1 - CLEARING))
+    clearing = _training("lcm.py", "self_guided_256", *settings, out / "views_clear", share * CLEARING)
     fast = SHIPPED.with_name("text_256_fast") if base == SHIPPED else out / "fast_clear" / "export"
     over = [f"initialise_from={fast}", f"initialise_over={base}"]
     start = over if fast.is_dir() else ["initialise_from=null", "initialise_over=null"]

@@ -115,7 +115,7 @@ def view_or_angle(said: str | float) -> tuple[str, str]:
 
     Errors: UserError for what is neither.
     """
-    view = str(said or "" if isinstance(said, str | None) else float(said)).strip().upper()
+    view = "" if said is None else str(said).strip().upper()
     try:
         angle = float(view)
     except ValueError:
