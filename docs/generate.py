@@ -68,6 +68,7 @@ def jobs() -> dict[str, type[BaseModel]]:
     from gen.engine.distillation import DistillationJob
     from gen.engine.reidentification import ReidentificationJob
     from gen.engine.segmentation import SegmenterJob
+    from gen.engine.study_codes import StudyCodeJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
@@ -81,6 +82,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/segmenter.py": SegmenterJob,
         "train/contrastive.py": ContrastiveJob,
         "train/reidentify.py": ReidentificationJob,
+        "train/study_code.py": StudyCodeJob,
         "train/bone_regression.py": BoneRegressionJob,
         "cxr-eval utility": UtilityConfig,
     }

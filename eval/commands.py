@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, typer.Option(help="folder for metrics.json; without it the figures are only printed")]
 Reader = Annotated[Path | None, typer.Option(help="folder of a classifier (train/classifier.py); else the shipped one")]
+Coder = Annotated[
+    Path | None, typer.Option(help="run of train/study_code.py, which the model did not use, to tell whose study it is")
+]
 Draws = Annotated[int, typer.Option(help="resamplings behind every interval")]
 Seed = Annotated[int, typer.Option(help="of every random draw")]
 
@@ -151,6 +154,7 @@ def views(
     ],
     reader: Reader = None,
     view_reader: Annotated[Path | None, typer.Option(help="another that tells the view; else the shipped one")] = None,
+    coder: Coder = None,
     out: Out = None,
     draws: Draws = 1000,
     seed: Seed = 0,
@@ -161,13 +165,14 @@ def views(
     from .views import measure_views
 
     judge = Judge.load(reader or SHIPPED_READER).seeing_by(Judge.load(view_reader or SHIPPED_VIEW_READER))
-    _hand_out(measure_views(table, judge, draws, seed), out)
+    _hand_out(measure_views(table, judge, draws, seed, _coder(coder)), out)
 
 
 def studies(
     table: Annotated[Path, typer.Option(help="studies.csv of `cxr-sample studies`")],
     real: Annotated[Path, typer.Option(help="index of true studies of these views: training split to learn from")],
     reader: Reader = None,
+    coder: Coder = None,
     out: Out = None,
     draws: Draws = 1000,
     seed: Seed = 0,
@@ -176,7 +181,7 @@ def studies(
 
     from .studies import measure_studies
 
-    _hand_out(measure_studies(table, real, Judge.load(reader), draws, seed), out)
+    _hand_out(measure_studies(table, real, _coder(coder) or Judge.load(reader), draws, seed), out)
 
 
 def steps(
@@ -201,6 +206,12 @@ def steps(
     with replacing(out / "steps.png") as temporary:
         temporary.write_bytes(section.plots[0].png)
     _hand_out(section, out)
+
+
+def _coder(folder: Path | None):
+    from gen.judges.study import StudyJudge
+
+    return None if folder is None else StudyJudge.load(folder)
 
 
 def _hand_out(section: Section, out: Path | None) -> None:

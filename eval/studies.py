@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,11 @@ from .readings import Judge, read_files
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
+from .study_codes import nearer_than_strangers, read_codes
 from .tables import read_pairs
+
+if TYPE_CHECKING:
+    from gen.judges.study import StudyJudge
 
 IMAGES = ("first", "second", "second_alone")
 COLUMNS = ("first_view", "second_view", "patient")
@@ -68,12 +73,18 @@ class Foretelling:
         return wins / (len(likeness) - 1)
 
 
-def measure_studies(table: str | Path, real: Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
-    """Judge a table of `cxr-sample studies` by the true studies of an index. Errors: UserError for too few of them."""
+def measure_studies(
+    table: str | Path, real: Path, judge: Judge | StudyJudge, draws: int = DRAWS, seed: int = 0
+) -> Section:
+    """Judge a table of `cxr-sample studies` by the true studies of an index. Errors: UserError for too few of them.
+
+    A coder of studies takes the place of the regression: it tells itself how alike two views are.
+    """
     rows = read_pairs(table, IMAGES, COLUMNS)
     section = Section("studies", "Studies drawn from words")
     for views, part in rows.groupby(["first_view", "second_view"], sort=False):
-        matches = matches_of(part, true_studies(real, *views), judge, " and ".join(views))
+        true = true_studies(real, *views)
+        matches = matches_of(part, true, judge) if hasattr(judge, "read") else coded_matches(part, true, judge, views)
         summarise(section, matches, ", ".join(views), draws, seed)
     return section
 
@@ -95,15 +106,29 @@ def true_studies(index: Path, first: str, second: str) -> pd.DataFrame:
     return found
 
 
-def matches_of(drawn: pd.DataFrame, true: pd.DataFrame, judge: Judge, name: str) -> Matches:
+def matches_of(drawn: pd.DataFrame, true: pd.DataFrame, judge: Judge) -> Matches:
     """Learn from the true studies' training split, and match drawn and other true ones."""
     held_out = true["split"] != "train"
-    first, second = (read_files(judge, true[side], f"true {name}").features for side in ("first", "second"))
+    first, second = (read_files(judge, true[side], f"true {side}").features for side in ("first", "second"))
     learned = Foretelling(first[~held_out], second[~held_out])
     parts = {side: read_files(judge, drawn[side], side).features for side in IMAGES}
     shares = [learned.shares(parts["first"], parts[side]) for side in IMAGES[1:]]
     real = learned.shares(first[held_out], second[held_out]) if held_out.sum() > 1 else np.array([np.nan])
     return Matches(drawn["patient"].to_numpy(), *shares, real)
+
+
+def coded_matches(drawn: pd.DataFrame, true: pd.DataFrame, judge: StudyJudge, views: tuple[str, str]) -> Matches:
+    """Match by the codes of views, those of true studies that were held out."""
+    true = true[true["split"] != "train"]
+
+    def shares(rows: pd.DataFrame, second: str, whose: np.ndarray) -> np.ndarray:
+        pair = zip(("first", second), views, strict=True)
+        codes = (read_codes(judge, rows[side].to_list(), [view] * len(rows)) for side, view in pair)
+        return nearer_than_strangers(*codes, whose)
+
+    patients = drawn["patient"].to_numpy()
+    real = shares(true, "second", true["patient_id"].to_numpy()) if len(true) > 1 else np.array([np.nan])
+    return Matches(patients, *(shares(drawn, side, np.arange(len(drawn))) for side in IMAGES[1:]), real)
 
 
 def summarise(section: Section, matches: Matches, group: str, draws: int = DRAWS, seed: int = 0) -> None:

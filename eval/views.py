@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,11 @@ from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_f
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
+from .study_codes import WHOSE, nearer_than_strangers, read_codes
 from .tables import read_pairs
+
+if TYPE_CHECKING:
+    from gen.judges.study import StudyJudge
 
 IMAGES = ("context", "target", "generated")
 COLUMNS = ("view", "findings", "patient")
@@ -37,7 +42,8 @@ DISTANCE = "grey levels from the real view"
 class Views:
     """N images of asked views. `read` holds target, generated and, with a wrong context, generated_wrong.
 
-    `off` is how far each kind lies from the real view, mean absolute grey levels of 255. Shapes: [N].
+    `off` is how far each kind lies from the real view, mean absolute grey levels of 255, `whose` the share of other
+    patients' real views whose code each is less like than its own patient's. Shapes: [N].
     """
 
     read: dict[str, Readings]
@@ -45,14 +51,20 @@ class Views:
     findings: list[str]
     patients: np.ndarray
     off: dict[str, np.ndarray] = field(default_factory=dict)
+    whose: dict[str, np.ndarray] = field(default_factory=dict)
 
     def shuffled(self, seed: int) -> Readings:
         """Each row gets another patient's generated image."""
         return self.read["generated"].at(other_rows(self.patients, seed))
 
 
-def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0) -> Section:
-    """Judge a table of generated views. Errors: UserError for a missing column or file, or a view the judge lacks."""
+def measure_views(
+    table: str | Path, judge: Judge, draws: int = DRAWS, seed: int = 0, coder: StudyJudge | None = None
+) -> Section:
+    """Judge a table of generated views, with a coder of studies also whose they are.
+
+    Errors: UserError for a missing column or file, or a view the judge lacks.
+    """
     rows = read_pairs(table, IMAGES, COLUMNS, more=WRONG)
     asked = rows["view"].replace({"AP SUPINE": "AP"}).to_numpy()
     unknown = sorted(set(asked) - {*judge.views, TURNED})
@@ -61,7 +73,20 @@ def measure_views(table: str | Path, judge: Judge, draws: int = DRAWS, seed: int
     names = [name for name in (*IMAGES[1:], WRONG) if name in rows]
     read = {name: read_files(judge, rows[name], name) for name in names}
     off = {name: _off(rows[name], rows["target"]) for name in names[1:]}
-    return summary(Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy(), off), draws, seed)
+    whose = {} if coder is None else _whose(coder, rows, names)
+    views = Views(read, asked, rows["findings"].to_list(), rows["patient"].to_numpy(), off, whose)
+    return summary(views, draws, seed)
+
+
+def _whose(coder: StudyJudge, rows: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """`nearer_than_strangers` of each kind of drawn image among the real images of its view."""
+    found = {name: np.full(len(rows), np.nan) for name in names[1:]}
+    for view in rows["view"].unique():
+        chosen = (rows["view"] == view).to_numpy()
+        real, *drawn = (read_codes(coder, rows.loc[chosen, name].to_list(), [view] * chosen.sum()) for name in names)
+        for name, codes in zip(names[1:], drawn, strict=True):
+            found[name][chosen] = nearer_than_strangers(codes, real, rows.loc[chosen, "patient"].to_numpy())
+    return found
 
 
 def _off(drawn: Sequence[str], real: Sequence[str]) -> np.ndarray:
@@ -157,6 +182,11 @@ def _closeness(views: Views, shuffled: Readings, chosen: np.ndarray, weights: np
         wrong = float(views.off[WRONG][chosen].mean()) if WRONG in views.off else None
         found = _mean_of(views.off["generated"], chosen, weights)
         figures.append(as_figure(DISTANCE, found, n, "of 255", "low", 0.0, wrong, view))
+    if "generated" in views.whose:
+        wrong = float(np.nanmean(views.whose[WRONG][chosen])) if WRONG in views.whose else None
+        figures.append(
+            as_figure(WHOSE, _mean_of(views.whose["generated"], chosen, weights), n, "", "high", 1.0, wrong, view)
+        )
     return figures
 
 
@@ -174,6 +204,9 @@ def _context_table(views: Views, shuffled: Readings, weights: np.ndarray) -> Tab
     if WRONG in views.off:
         nearer = difference(*(partial(labels.mean, views.off[name]) for name in (WRONG, "generated")), weights)
         rows.append((against, "nearer to it, grey levels of 255", *told(nearer), patients))
+    if WRONG in views.whose:
+        found = difference(*(partial(labels.mean, views.whose[name]) for name in ("generated", WRONG)), weights)
+        rows.append((against, WHOSE, *told(found), patients))
     header = ("compared with", "measure", "gain", "95 % interval", "p", "patients")
     return Table("What the right context or angle brings, paired by patient", header, rows)
 
@@ -188,14 +221,3 @@ def _verdict(table: Table, gain: Interval) -> Verdict:
     return Verdict(
         UNCLEAR, f"{table.rows[0][5]} patients cannot tell whether the given view decides whose image is drawn."
     )
-
-
-def pairs_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of an index as a table of this part: every two views of one study, context first.
-
-    Columns context, target, view, findings, patient.
-    """
-    pairs = rows.merge(rows, on=["patient_id", "study_id"], suffixes=("_given", ""))
-    pairs = pairs[pairs["view_given"] != pairs["view"]]
-    columns = {"image_given": "context", "image": "target", "view": "view", "findings": "findings"}
-    return pairs[[*columns, "patient_id"]].rename(columns=columns | {"patient_id": "patient"}).reset_index(drop=True)

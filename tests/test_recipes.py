@@ -12,6 +12,7 @@ from gen.engine.contrastive import ContrastiveJob
 from gen.engine.distillation import DistillationJob
 from gen.engine.reidentification import ReidentificationJob
 from gen.engine.segmentation import SegmenterJob
+from gen.engine.study_codes import StudyCodeJob
 from gen.eval.utility_plan import UtilityConfig
 from gen.models.codec import LatentCodec
 from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
@@ -24,6 +25,7 @@ JOBS |= {
     "bone_regression.py": BoneRegressionJob,
     "contrastive.py": ContrastiveJob,
     "reidentify.py": ReidentificationJob,
+    "study_code.py": StudyCodeJob,
 }
 JOBS |= {"lcm.py": DistillationJob}
 JOBS |= {"utility": UtilityConfig}

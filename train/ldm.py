@@ -24,6 +24,7 @@ from gen.models.denoiser import Denoiser, build_denoiser, widened
 from gen.models.growing import deepened
 from gen.models.loading import load_codec
 from gen.models.lowrank import plain, with_low_rank
+from gen.models.recoding import check_same_latents
 from gen.models.text import TextEncoder, build_text_encoder, load_tokenizer, train_tokenizer
 from gen.objectives.diffusion import DiffusionObjective
 from gen.pipeline import CXRPipeline
@@ -62,6 +63,8 @@ class LatentLearner(DatasetLearner):
     def _task(self, text: TextEncoder, conditioner: nn.Module | None = None) -> nn.Module:
         """The task with its conditioner, a new one where none is given."""
         if conditioner is None:
+            if coder := getattr(self.job.task, "coder", None):
+                check_same_latents(load_codec(coder / "vae"), self.codec, f"task.coder={coder}")
             shape = self.codec.latent_shape(self.job.data.resolution)
             settled = self.kind.settled(self.job.task, self.dataset.records.columns)
             conditioner = self.kind.new_conditioner(settled, shape, text.width)

@@ -61,7 +61,8 @@ def history(export: Path) -> list[dict]:
         return json.loads(published.read_text())["runs"] if published.is_file() else []
     config = yaml.safe_load((export / "config.yaml").read_text())
     names = ("guide", "teacher", "initialise_from", "codec")
-    parts = ((config.get("text") or {}).get("model"), (config.get("task") or {}).get("first"))
+    task = config.get("task") or {}
+    parts = ((config.get("text") or {}).get("model"), task.get("first"), task.get("coder"))
     before = (*(config.get(name) for name in names), *parts)
     runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]
     summary = json.loads((export / "run.json").read_text())

@@ -77,6 +77,18 @@ def augment_batch(
     return 2 * sharpened.clamp(0, 1) - 1, moved
 
 
+def move_latents(latents: Tensor, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    """Rotate, shift and scale latents as `augment_batch` does images; what moves in repeats the edge.
+
+    Shapes: [B, C, h, w] -> the same.
+    """
+    if strength == 0:
+        return latents
+    changes = strength * (2 * torch.rand(4, len(latents), generator=generator) - 1).to(latents.device)
+    grid = F.affine_grid(_placements(*changes), list(latents.shape), align_corners=False).to(latents.dtype)
+    return F.grid_sample(latents, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
 def random_crops(images: Tensor, side: int) -> Tensor:
     """One square crop an image. Shapes: [B, C, S, S] -> [B, C, side, side]."""
     limit = images.shape[-1] - side + 1

@@ -12,10 +12,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from gen.errors import UserError
+from gen.models.study_code import HARMONICS, StudyCoder, waves
 
 VIEW_NAMES = ("UNKNOWN", "PA", "AP", "AP SUPINE", "LATERAL")
 NOMINAL = {"PA": 0.0, "LATERAL": 90.0, "AP": 180.0, "AP SUPINE": 180.0}  # degrees, where nothing else is said
-HARMONICS = 4
+CODE_TOKENS = 4
 
 
 class ViewEncoder(ModelMixin, ConfigMixin):
@@ -24,11 +25,19 @@ class ViewEncoder(ModelMixin, ConfigMixin):
     A context image becomes `grid` x `grid` tokens that carry its own view. For pixel detail the latents also come as
     feature maps: the mean of the frontal and of the lateral images, each with a map of ones where there is any.
     `part_drop` is the probability that training leaves out a part: prompt, view, angle, each context image by itself.
+    `coder` are the settings of a `StudyCoder`, frozen: the code of the context images comes as a few tokens more, which
+    begin as zeros.
     """
 
     @register_to_config
     def __init__(
-        self, latent_channels: int, width: int, grid: int = 8, hidden: int = 64, part_drop: float = 0.2
+        self,
+        latent_channels: int,
+        width: int,
+        grid: int = 8,
+        hidden: int = 64,
+        part_drop: float = 0.2,
+        coder: dict | None = None,
     ) -> None:
         super().__init__()
         self.view = nn.Embedding(len(VIEW_NAMES), width)
@@ -43,28 +52,57 @@ class ViewEncoder(ModelMixin, ConfigMixin):
             nn.AdaptiveAvgPool2d(grid),
             nn.Conv2d(2 * hidden, width, 1),
         )
+        self.study_coder = None if coder is None else StudyCoder(**coder)
+        if self.study_coder is not None:
+            self.told = nn.Linear(self.study_coder.config.features, CODE_TOKENS * width)
+            nn.init.zeros_(self.told.weight)
+            nn.init.zeros_(self.told.bias)
+
+    @classmethod
+    def knowing(cls, coder: StudyCoder, **settings: float) -> ViewEncoder:
+        """A new encoder around a trained coder of studies."""
+        names = ("latent_channels", "width", "features", "dropout", "resolution")
+        encoder = cls(**settings, coder={name: coder.config[name] for name in names})
+        encoder.study_coder.load_state_dict(coder.state_dict())
+        return encoder
+
+    def train(self, mode: bool = True) -> ViewEncoder:
+        """All but the coder, which stays as it is."""
+        super().train(mode)
+        if self.study_coder is not None:
+            self.study_coder.requires_grad_(False).eval()
+        return self
+
+    @property
+    def summarised(self) -> int:
+        """How many of its tokens, from the first, count for the summary: the view's own and those of the code."""
+        return 1 if self.study_coder is None else 1 + CODE_TOKENS
 
     def views(self, numbers: Tensor, angles: Tensor) -> Tensor:
-        """Embedding of views (places in VIEW_NAMES) and angles in degrees, NaN unknown. Shapes: 2 x [...] -> [..., D].
-
-        Angles are seen through the first harmonics of the circle, so that 0 and 360 degrees are one.
-        """
-        known = ~angles.isnan()
-        turns = torch.deg2rad(angles.nan_to_num())[..., None] * torch.arange(1, HARMONICS + 1, device=angles.device)
-        waves = torch.cat([turns.sin(), turns.cos()], dim=-1) * known[..., None]
-        return self.view(numbers) + self.angle(waves.to(self.angle.weight.dtype))
+        """Embedding of views (places in VIEW_NAMES) and angles (degrees, NaN unknown). Shapes: 2 [...] -> [..., D]."""
+        return self.view(numbers) + self.angle(waves(angles).to(self.angle.weight.dtype))
 
     def forward(self, study: Study) -> tuple[Tensor, Tensor]:
-        """Tokens and their mask: the view's own first, then those of its context. Shapes: -> [B, T, D], [B, T]."""
+        """Tokens and their mask: the view's own, the code's, those of its context. Shapes: -> [B, T, D], [B, T]."""
         asked = self.views(study.view, study.angle)[:, None]  # [B, 1, D]
+        leading = torch.cat([asked, self._told(study)], dim=1) if self.study_coder is not None else asked
         features = (
             self.image(study.latents.to(self.place.dtype).flatten(0, 1)).flatten(2).transpose(1, 2)
         )  # [B M, g g, D]
         features = features.unflatten(0, study.mask.shape) + self.place
         given = features + self.given(self.views(study.views, study.angles))[:, :, None]
         counts = study.mask[:, :, None].expand(given.shape[:3]).flatten(1)  # [B, M g g]
-        tokens = torch.cat([asked, given.flatten(1, 2) * counts[..., None]], dim=1)
-        return tokens, torch.cat([torch.ones_like(counts[:, :1]), counts], dim=1)
+        tokens = torch.cat([leading, given.flatten(1, 2) * counts[..., None]], dim=1)
+        there = torch.cat([torch.ones_like(counts[:, :1]), study.mask.any(1, True).expand(-1, self.summarised - 1)], 1)
+        return tokens, torch.cat([there, counts], dim=1)
+
+    def _told(self, study: Study) -> Tensor:
+        """The code of the context as tokens, each of its parts of about 1. Shapes: -> [B, CODE_TOKENS, D]."""
+        with torch.no_grad():
+            code = self.study_coder.of_study(study.latents, study.mask, study.angles) * math.sqrt(
+                self.study_coder.config.features
+            )
+        return self.told(code).unflatten(1, (CODE_TOKENS, -1)) * study.mask.any(1)[:, None, None]
 
 
 @dataclass(frozen=True)

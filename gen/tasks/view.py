@@ -11,6 +11,8 @@ import torch
 from gen.data.linked import SEPARATOR, Needs
 from gen.data.siblings import with_siblings
 from gen.models.condition import Condition
+from gen.models.loading import load_component
+from gen.models.study_code import StudyCoder
 from gen.models.views import ViewEncoder, read_study
 from gen.schema import DataConfig
 from gen.schema.tasks import ViewTaskConfig
@@ -38,8 +40,12 @@ class ViewTask(TextTask):
 
     @staticmethod
     def new_conditioner(config: ViewTaskConfig, latent_shape: tuple[int, int, int], width: int) -> ViewEncoder:
-        """Embeddings of views and of context images."""
-        return ViewEncoder(latent_shape[0], width, min(config.grid, latent_shape[1]), config.hidden, config.part_drop)
+        """Embeddings of views and of context images, and where one is given the coder of studies."""
+        settings = {"latent_channels": latent_shape[0], "width": width, "grid": min(config.grid, latent_shape[1])}
+        settings |= {"hidden": config.hidden, "part_drop": config.part_drop}
+        if config.coder is None:
+            return ViewEncoder(**settings)
+        return ViewEncoder.knowing(load_component(StudyCoder, config.coder), **settings)
 
     @staticmethod
     def spatial_channels(latent_channels: int) -> int:
@@ -54,6 +60,7 @@ class ViewTask(TextTask):
         tokens, mask = self.conditioner(study)
         null, null_mask = self.conditioner(study.drop(1.0))
         maps, words = study.slots(), torch.ones_like(text.mask)
+        leading = torch.arange(mask.shape[1], device=mask.device) < self.conditioner.summarised
         return replace(
             text,
             tokens=torch.cat([text.tokens, tokens], dim=1),
@@ -62,5 +69,5 @@ class ViewTask(TextTask):
             null_mask=torch.cat([text.null_mask, null_mask], dim=1),
             spatial=maps,
             null_spatial=torch.zeros_like(maps),
-            summarised=torch.cat([words, words[:, :1], torch.zeros_like(mask[:, 1:])], dim=1),
+            summarised=torch.cat([words, leading.expand_as(mask)], dim=1),
         )

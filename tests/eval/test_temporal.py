@@ -270,10 +270,3 @@ def test_another_network_tells_the_views(tmp_path, judge):
     table.assign(view="PA").to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(UserError, match=r"view 'PA' is none that the reader knows \(LATERAL\)"):
         views.measure_views(tmp_path / "odd.csv", judge.seeing_by(viewer), 50)
-
-
-def test_views_of_one_study_from_an_index():
-    rows = pd.DataFrame({"image": ["a", "b", "c"], "patient_id": "p", "study_id": ["s", "s", "t"]})
-    rows = rows.assign(view=["PA", "LATERAL", "PA"], findings="Mass")
-    table = views.pairs_of(rows)
-    assert table[["context", "target", "view"]].to_numpy().tolist() == [["a", "b", "LATERAL"], ["b", "a", "PA"]]

@@ -10,8 +10,9 @@ import torch
 from gen.data.siblings import with_siblings
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, build_denoiser
+from gen.models.study_code import StudyCoder
 from gen.models.text import build_text_encoder, train_tokenizer
-from gen.models.views import ViewEncoder
+from gen.models.views import CODE_TOKENS, ViewEncoder
 from gen.schema import TextConfig, UNetConfig
 from gen.tasks.view import ViewTask
 
@@ -31,6 +32,16 @@ def denoiser(task) -> Denoiser:
     made = build_denoiser(unet.model_copy(update={"summary": True}), 4, 8, 16, ViewTask.spatial_channels(4))
     torch.nn.init.normal_(made.backbone.conv_out.weight, std=0.1)
     return made.eval()
+
+
+@pytest.fixture(scope="module")
+def coding(task):
+    """The task with a coder of studies, whose tokens have begun to count."""
+    torch.manual_seed(1)
+    encoder = ViewEncoder.knowing(StudyCoder(4, width=8, features=8), latent_channels=4, width=16, grid=2, hidden=8)
+    assert not encoder.told.weight.any()
+    torch.nn.init.normal_(encoder.told.weight)
+    return ViewTask(task.text, encoder).eval()
 
 
 def study(views=("PA", "LATERAL", "AP"), there=(True, True, True), angle=math.nan, view="LATERAL"):
@@ -102,6 +113,33 @@ def test_the_summary_leaves_context_out(task):
     assert some.mask.sum() > none.mask.sum()
     torch.testing.assert_close(some.summary(), none.summary())
     assert (some.summary() - task(study(view="PA")).summary()).abs()[0].max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_code_of_a_study_counts_for_tokens_and_summary_but_not_the_order_of_its_images(coding):
+    batch = study()
+    some, none = coding(batch), coding(study(there=(False,) * 3))
+    code = slice(17, 17 + CODE_TOKENS)  # after 16 words and the view
+    assert some.mask[:, code].all() and not none.mask[:, code].any() and not none.tokens[:, code].any()
+    assert (some.summary() - none.summary()).abs().max() > 1e-3
+    order = [2, 0, 1]
+    turned = batch | {"link_context": batch["link_context"][:, order], "context_view": ["AP|PA|LATERAL"] * 2}
+    torch.testing.assert_close(coding(turned).tokens[:, code], some.tokens[:, code], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(some.null().summary(), none.null().summary())
+
+
+def test_the_coder_of_a_view_model_stays_as_it_was(coding):
+    encoder = coding.conditioner.requires_grad_(True).train()
+    try:
+        assert (
+            not any(weight.requires_grad for weight in encoder.study_coder.parameters())
+            and not encoder.study_coder.training
+        )
+        assert encoder.told.weight.requires_grad
+        code = encoder.study_coder(torch.randn(2, 4, 8, 8), torch.tensor([0.0, math.nan]))
+        torch.testing.assert_close(code.norm(dim=1), torch.ones(2))
+    finally:
+        encoder.requires_grad_(False).eval()
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gen.data.index import write_index
+from gen.engine import retraining
 from gen.train import reproduce as script
 
 ROOT = Path(__file__).parents[2]
@@ -58,8 +59,8 @@ def test_retrains_everything_and_prints_figures(warm, index, tmp_path, monkeypat
 
     def jobs(*arguments):
         few = ["memorisation.images=8"]
-        line = [[*job, *SMALL] if job[0].endswith("ldm.py") else job for job in script.text_jobs(*arguments)]
-        return [[*job, *few] if job[0].endswith("ldm.py") and script.FREE not in job else job for job in line]
+        line = [[*job, *SMALL] if job[0].endswith("ldm.py") else job for job in retraining.text_jobs(*arguments)]
+        return [[*job, *few] if job[0].endswith("ldm.py") and retraining.FREE not in job else job for job in line]
 
     monkeypatch.setattr(sys, "executable", warm)
     monkeypatch.setitem(script.MODELS, "text", jobs)

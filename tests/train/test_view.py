@@ -11,8 +11,9 @@ from PIL import Image
 from gen.data.index import read_index, write_index
 from gen.errors import UserError
 from gen.models.lowrank import LowRank
+from gen.models.study_code import StudyCoder
 from gen.pipeline import CXRPipeline
-from gen.train import ldm, publish
+from gen.train import ldm, publish, study_code
 
 PROMPT = "PA chest radiograph."
 
@@ -69,6 +70,32 @@ def test_a_view_model_from_a_text_model(studies, monkeypatch):
     shutil.rmtree(studies / "base")
     with pytest.raises(UserError, match="not beside it"):
         CXRPipeline.from_pretrained(studies / "slim")
+
+
+def test_a_view_model_told_the_code_of_the_study(studies):
+    recipe = yaml.safe_load((studies / "view.yaml").read_text())
+    coder = {"run": str(studies / "coder"), "codec": recipe["codec"], "data": recipe["data"], "train": recipe["train"]}
+    coder["network"] = {"width": 8, "features": 8}
+    (studies / "coder.yaml").write_text(yaml.safe_dump(coder))
+    study_code.main([str(studies / "coder.yaml"), "train.validate_every=1"])
+    figures = json.loads((studies / "coder" / "export" / "run.json").read_text())["figures"]
+    assert set(figures) == {"own_nearer", "own_nearest", "images"} and 0 <= figures["own_nearer"] <= 1
+    run = studies / "told"
+    told = [str(studies / "view.yaml"), "initialise_from=null", "low_rank=0", "train.steps=3"]
+    ldm.main([*told, f"run={run}", f"task.coder={studies / 'coder' / 'export'}"])
+    trained = StudyCoder.from_pretrained(studies / "coder" / "export").state_dict()
+    pipeline = CXRPipeline.from_pretrained(run / "export")
+    assert all(
+        torch.equal(weight, trained[name]) for name, weight in pipeline.conditioner.study_coder.state_dict().items()
+    )
+    assert pipeline.conditioner.told.weight.any()
+    study = [(Image.new("L", (64, 64), 90), "PA")]
+    settings = {"steps": 2, "progress": False, "output_type": "latent"}
+    assert not torch.equal(pipeline(PROMPT, study=study, **settings).images, pipeline(PROMPT, **settings).images)
+    with pytest.raises(UserError, match="nowhere"):
+        ldm.main(
+            [str(studies / "view.yaml"), f"run={run}2", "task.coder=nowhere", "initialise_from=null", "low_rank=0"]
+        )
 
 
 def test_changes_of_nothing_are_refused(studies):

@@ -1,0 +1,49 @@
+"""A trained coder of studies as its users meet it; none is shipped, for what a model was told must not judge it.
+
+`view_256` is told the code of one such coder; train another on other patients (study_code_256.yaml) to judge it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gen.judges.loading import load_network, network_fingerprint
+from gen.judges.preparation import checked
+from gen.models.codec import LatentCodec
+from gen.models.loading import load_codec
+from gen.models.study_code import StudyCoder
+from gen.models.views import NOMINAL
+
+BATCH = 16  # images a call
+
+
+class StudyJudge:
+    """Codes of radiographs whose cosine says how surely two are of one study, whatever view each is."""
+
+    def __init__(self, coder: StudyCoder, codec: LatentCodec, fingerprint: str = "untrained") -> None:
+        self.coder, self.codec, self.fingerprint = coder.eval(), codec.eval(), fingerprint
+
+    @classmethod
+    def load(cls, folder: str | Path) -> StudyJudge:
+        """From an export folder of train/study_code.py. Errors: UserError for a folder without such a coder."""
+        coder = load_network(StudyCoder, folder, sees_images=False)
+        return cls(coder, load_codec(Path(folder) / "vae"), network_fingerprint(folder))
+
+    @torch.inference_mode()
+    def codes(self, images: Tensor, views: Sequence[str]) -> Tensor:
+        """Shapes: [N, 1, H, W] in [-1, 1], any size, and N views -> [N, D] of length 1, on the CPU."""
+        angles = torch.tensor([NOMINAL.get(view, math.nan) for view in views])
+        parts = zip(images.split(BATCH), angles.split(BATCH), strict=True)
+        return torch.cat([self._codes(*part) for part in parts]) if len(images) else torch.empty(0, 0)
+
+    def _codes(self, images: Tensor, angles: Tensor) -> Tensor:
+        side = self.coder.config.resolution
+        square = F.interpolate(checked(images), (side, side), mode="bilinear", antialias=True)
+        latents = self.codec.sample(self.codec.moments(square.to(self.codec.device)))
+        return self.coder(latents, angles.to(latents.device)).cpu()
