@@ -18,6 +18,9 @@ SERIES = {  # followed phantoms: images, seed, findings other than usual
     "treated": (7500, 21, "edema=0.5,effusion=0.5,consolidation=0.5,atelectasis=0.5,pneumothorax=0.03,nodule=0.05"),
     "usual": (6600, 11, ""),
 }
+THREE = "PA,LATERAL,OBLIQUE"
+STUDIES = {12: (1350, THREE), 54: (240, "AP SUPINE,PA,LATERAL"), 55: (240, "AP,AP SUPINE,OBLIQUE")}  # images by seed
+CODED = {52: (1350, THREE), 53: (900, THREE), 56: (300, "AP SUPINE,PA,LATERAL"), 57: (300, "AP,LATERAL,OBLIQUE")}
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 CODER, STUDENT = 0.1, 0.45  # of the minutes for views: the coder of studies, the few-step student
 CLEARING = 0.3  # of the minutes for a few-step model: guiding itself
@@ -67,12 +70,12 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 
     First comes the coder of studies, on phantoms of its own.
     """
-    base, phantoms, both, views = _text_model(out), out / "phantom_views", out / "views.parquet", out / "views"
+    base, views, both = _text_model(out), out / "views", out / "views.parquet"
     encoding, moments = _moments(index, out)
     coding, coder = _coder_jobs(base, out, minutes * CODER)
-    stores = [moments, out / "moments_views"]
-    merge = ["merge", f"{index}", f"{phantoms}/index.parquet", "--may-ship-only", "--out", f"{both}"]
-    settings = both, f"[{stores[0]}, {stores[1]}]"
+    studies, indexes, stores = _studies(STUDIES, base, out)
+    merge = ["merge", f"{index}", *indexes, "--may-ship-only", "--out", f"{both}"]
+    settings = both, f"[{', '.join([f'{moments}', *stores])}]"
     training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - CODER - STUDENT))
     share, run = minutes * STUDENT, out / "views_fast"
     student = _training("lcm.py", "view_lcm_256", *settings, run, share * (1 - CLEARING))
@@ -83,25 +86,33 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     return [
         *encoding,
         *coding,
-        *_studies(phantoms, 12, base, stores[1]),
+        *studies,
         ["-m", "gen.phantom.cli", *merge],
         [*training, f"initialise_from={base}", f"codec={base}/vae", f"task.coder={coder}"],
         [*student, f"teacher={views / 'export'}", *start],
-        [*clearing, f"teacher={run / 'export'}", "data.repeat={phantom: 6}"],
+        [*clearing, f"teacher={run / 'export'}", "data.repeat={phantom: 5}"],
     ]
 
 
 def _coder_jobs(base: Path, out: Path, minutes: float) -> tuple[list[list[str]], Path]:
     """The coder of studies, and where it will be."""
-    phantoms, moments, run = out / "phantom_codes", out / "moments_codes", out / "views_coder"
-    training = _training("study_code.py", "study_code_256", phantoms / "index.parquet", moments, run, minutes)
-    return [*_studies(phantoms, 52, base, moments), [*training, f"codec={base}/vae"]], run / "export"
+    studies, indexes, stores = _studies(CODED, base, out)
+    both, run = out / "codes.parquet", out / "views_coder"
+    training = _training("study_code.py", "study_code_256", both, f"[{', '.join(stores)}]", run, minutes)
+    merge = ["-m", "gen.phantom.cli", "merge", *indexes, "--out", f"{both}"]
+    return [*studies, merge, [*training, f"codec={base}/vae"]], run / "export"
 
 
-def _studies(phantoms: Path, seed: int, base: Path, moments: Path) -> list[list[str]]:
-    """Phantoms of three views a study, and their moments."""
-    settings = ["--n=1350", "--views=PA,LATERAL,OBLIQUE", "--followed=0", f"--seed={seed}"]
-    return [_phantoms(phantoms, settings), [*_encoding(phantoms / "index.parquet", base, moments), "variants=1"]]
+def _studies(sets: dict[int, tuple[int, str]], base: Path, out: Path) -> tuple[list[list[str]], list[str], list[str]]:
+    """Phantoms of several views a study and their moments: the jobs, the indexes, the stores."""
+    jobs, indexes, stores = [], [], []
+    for seed, (number, views) in sets.items():
+        phantoms = out / f"phantom_{seed}"
+        jobs.append(_phantoms(phantoms, [f"--n={number}", f"--views={views}", "--followed=0", f"--seed={seed}"]))
+        indexes.append(f"{phantoms / 'index.parquet'}")
+        stores.append(f"{out / f'moments_{seed}'}")
+        jobs.append([*_encoding(phantoms / "index.parquet", base, Path(stores[-1])), "variants=1"])
+    return jobs, indexes, stores
 
 
 def temporal_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:

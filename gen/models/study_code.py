@@ -54,7 +54,7 @@ class StudyCoder(ModelMixin, ConfigMixin):
         Shapes: latents [B, M, c, h, w], mask [B, M], angles [B, M] -> [B, D].
         """
         codes = latents.new_zeros((*mask.shape, self.config.features), dtype=self.dtype)
-        codes[mask] = self(latents[mask], angles[mask])
+        codes[mask] = self(latents[mask], angles[mask]).to(codes.dtype)
         return F.normalize(codes.sum(1), dim=-1)
 
 
