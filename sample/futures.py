@@ -11,6 +11,7 @@ import typer
 from gen.errors import UserError
 
 from .follow_pairs import unread_codes
+from .given import owners_of
 from .models import Compiled, InDtype, LowMemory, OfAttention, OnDevice, Revision, load_pipeline, settings_of
 
 if TYPE_CHECKING:
@@ -106,14 +107,9 @@ def read_given(path: Path | None, patient: str | None = None) -> list[dict]:
 
 def check_patient(index: Path, prior: Path, patient: str | None) -> None:
     """Errors: UserError for a prior that is not in the index, or that is another patient's."""
-    from gen.data.index import read_index
-
-    rows = read_index(index)
-    owner = rows.loc[rows["image"] == str(prior.absolute()), "patient_id"]
-    if owner.empty:
-        raise UserError(f"{index}: {prior} is not in this index; leave --index out, or give one of its images")
-    if patient is not None and str(owner.iloc[0]) != patient:
-        raise UserError(f"--prior {prior}: is of patient {owner.iloc[0]}, not {patient}; give one of theirs")
+    owner = owners_of(index, [prior])[str(prior)]
+    if patient is not None and owner != patient:
+        raise UserError(f"--prior {prior}: is of patient {owner}, not {patient}; give one of theirs")
 
 
 def grey_map(values: np.ndarray, signed: bool = False) -> Image.Image:

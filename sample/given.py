@@ -91,18 +91,25 @@ def check_patients(rows: Sequence[tuple[str, Mapping[str, str], Given]]) -> None
 
 def check_owners(index: Path, givens: Sequence[Given]) -> None:
     """Raise UserError where a study image is not in the index, or one drawing is given images of two patients."""
-    from gen.data.index import read_index
-
-    rows = read_index(index)
-    owners = dict(zip(rows["image"], rows["patient_id"].astype(str), strict=True))
-    for given in givens:
-        places = {image: str(Path(image).absolute()) for image, _ in given.study}
-        for image in [image for image, place in places.items() if place not in owners]:
-            raise UserError(f"{index}: {image} is not in this index; leave --index out, or give its images")
-        patients = {owners[place]: image for image, place in places.items()}
+    studies = [[image for image, _ in given.study] for given in givens]
+    owners = owners_of(index, [image for study in studies for image in study])
+    for study in studies:
+        patients = {owners[image]: image for image in study}
         if len(patients) > 1:
             told = " and ".join(f"{image} of {patient}" for patient, image in patients.items())
             raise UserError(f"study: images of {len(patients)} patients ({told}); give those of one")
+
+
+def owners_of(index: Path, images: Sequence[str | Path]) -> dict[str, str]:
+    """Whose each image is. Errors: UserError for one that is not in the index."""
+    from gen.data.index import read_index
+
+    rows = read_index(index)
+    known = dict(zip(rows["image"], rows["patient_id"].astype(str), strict=True))
+    places = {str(image): str(Path(image).absolute()) for image in images}
+    for image in [image for image, place in places.items() if place not in known]:
+        raise UserError(f"{index}: {image} is not in this index; leave --index out, or give its images")
+    return {image: known[place] for image, place in places.items()}
 
 
 def check_model(pipeline: CXRPipeline, givens: Sequence[Given]) -> None:

@@ -29,6 +29,7 @@ JUDGES = {
     "ChestSegmenter": (LungSegmenter, measure_lungs, "lungs_card.md", "network"),
     "RadiographCLIP": (ImageText, measure_clip, "clip_card.md", "model"),
 }
+VIEWS_ALONE = "view_reader_card.md"  # of a reader that learned no findings
 
 
 def kind_of(run: Path) -> str:
@@ -100,7 +101,7 @@ def main() -> None:
     values = facts(arguments.run, arguments.index, arguments.trained_phantoms, isinstance(judge, LungSegmenter))
     values |= {"PARAMETERS": f"{sum(p.numel() for p in network.parameters()):,}", "FIGURES": table}
     if getattr(judge, "labels", None) == ():
-        template = "view_reader_card.md"  # it learned views alone
+        template = VIEWS_ALONE
     card = (CONFIGS / template).read_text().replace("{RESOLUTION}", str(network.config.get("resolution", 128)))
     for name, value in values.items():
         card = card.replace(f"{{{name}}}", value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -13,7 +13,7 @@ from gen.engine.learner import Learner
 from gen.errors import UserError
 from gen.files import replacing
 
-KEPT, KEPT_STEP = "kept.safetensors", "kept.json"
+KEPT = "kept.safetensors"
 
 
 class Validation:
@@ -26,9 +26,7 @@ class Validation:
     def figures(self, averaged: nn.ModuleDict, step: int) -> dict[str, float]:
         """Of these weights, with pictures in samples/; averages that a learner may come back to are kept."""
         if self.last[0] != step:
-            folder = self.run / "samples" / f"step-{step:07d}"
-            folder.mkdir(parents=True, exist_ok=True)
-            found = self.learner.validate(averaged, folder)
+            found = self._validated(averaged, f"step-{step:07d}")
             metrics.append(self.run / "metrics.jsonl", {"step": step, "validation": found})
             self.last = (step, found)
             if self.learner.may_end_early and not self.learner.overdone(found):
@@ -41,14 +39,14 @@ class Validation:
 
     def again(self, averaged: nn.ModuleDict) -> dict[str, float]:
         """Figures of weights that were put back; they stand in metrics.jsonl already."""
-        folder = self.run / "samples" / "kept"
-        folder.mkdir(parents=True, exist_ok=True)
-        return self.learner.validate(averaged, folder)
+        return self._validated(averaged, "kept")
 
     def kept_step(self) -> int | None:
         """The last step whose weights were not overdone, if there was one."""
-        path = self.run / KEPT_STEP
-        return json.loads(path.read_text())["step"] if path.is_file() else None
+        if not (self.run / KEPT).is_file():
+            return None
+        with safe_open(self.run / KEPT, "pt") as kept:
+            return int(kept.metadata()["step"])
 
     def restore(self, averaged: nn.ModuleDict) -> str:
         """Put back the weights of before; returns a line that says so.
@@ -64,8 +62,11 @@ class Validation:
         load_model(averaged, self.run / KEPT)
         return f"{reason} at step {self.last[0]}: ended early, with the weights of step {step}"
 
+    def _validated(self, averaged: nn.ModuleDict, name: str) -> dict[str, float]:
+        folder = self.run / "samples" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.learner.validate(averaged, folder)
+
     def _keep(self, averaged: nn.ModuleDict, step: int) -> None:
         with replacing(self.run / KEPT) as temporary:
-            save_model(averaged, str(temporary))
-        with replacing(self.run / KEPT_STEP) as temporary:
-            temporary.write_text(json.dumps({"step": step}))
+            save_model(averaged, str(temporary), {"step": str(step)})
