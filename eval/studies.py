@@ -83,13 +83,14 @@ def measure_studies(
     rows = read_pairs(table, IMAGES, COLUMNS)
     section = Section("studies", "Studies drawn from words")
     for views, part in rows.groupby(["first_view", "second_view"], sort=False):
-        true = true_studies(real, *views)
-        matches = matches_of(part, true, judge) if hasattr(judge, "read") else coded_matches(part, true, judge, views)
+        learning = hasattr(judge, "read")
+        true = true_studies(real, *views, least=LEAST if learning else 0)
+        matches = matches_of(part, true, judge) if learning else coded_matches(part, true, judge, views)
         summarise(section, matches, ", ".join(views), draws, seed)
     return section
 
 
-def true_studies(index: Path, first: str, second: str) -> pd.DataFrame:
+def true_studies(index: Path, first: str, second: str, least: int = LEAST) -> pd.DataFrame:
     """An image of either view of every study that has both: columns first, second, split.
 
     Errors: UserError where the training split has too few.
@@ -101,8 +102,8 @@ def true_studies(index: Path, first: str, second: str) -> pd.DataFrame:
     one, other = (rows.loc[rows["view"] == view, [*study, "image"]] for view in (first, second))
     found = one.rename(columns={"image": "first"}).merge(other.rename(columns={"image": "second"}), on=study)
     known = int((found["split"] == "train").sum())
-    if known < LEAST:
-        raise UserError(f"{index}: {known} training studies with {first} and {second}; at least {LEAST} are needed")
+    if known < least:
+        raise UserError(f"{index}: {known} training studies with {first} and {second}; at least {least} are needed")
     return found
 
 

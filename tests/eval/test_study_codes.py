@@ -89,3 +89,6 @@ def test_studies_are_judged_by_a_coder(judge, pictures):
     section = studies.measure_studies(pictures / "studies.csv", pictures / "index.csv", judge, 50)
     figure = section.figure(studies.MATCH, "PA, UNKNOWN")
     assert figure.n == COUNT and figure.value > figure.control and 0 <= figure.floor <= 1
+    held_out = pd.DataFrame(rows).assign(split="test")  # a coder has nothing to learn of them
+    write_index(held_out, pictures / "held_out.csv")
+    assert studies.measure_studies(pictures / "studies.csv", pictures / "held_out.csv", judge, 50).figures
