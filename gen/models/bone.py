@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gen.models.changes import DrawsChange
+from gen.models.frozen import KeepsPart
 from gen.models.segmenter import ChestSegmenter
 
 TYPICAL = 0.1  # of a bone layer, in -1..1: what it is divided by where a network reads it
@@ -75,7 +76,7 @@ Regressor = BoneRegressor | BoneFilters
 REGRESSORS: dict[str, type[Regressor]] = {kind.__name__: kind for kind in (BoneRegressor, BoneFilters)}
 
 
-class BoneConditioner(DrawsChange, ModelMixin, ConfigMixin):
+class BoneConditioner(DrawsChange, KeepsPart, ModelMixin, ConfigMixin):
     """One learned token that stands for the task, the unit of what is drawn, and what it is a difference from.
 
     `residual` None draws the soft-tissue image's latents; a number draws their difference from the radiograph's,
@@ -83,6 +84,8 @@ class BoneConditioner(DrawsChange, ModelMixin, ConfigMixin):
     whose answer stands in for the radiograph: predict, then refine what is left (Whang et al., arXiv 2112.02475). It
     reads pixels, so its latents must be blocks of them (gen.models.pixels).
     """
+
+    kept = "regressor"
 
     @register_to_config
     def __init__(self, width: int = 32, residual: float | None = None, first: dict | None = None) -> None:
@@ -97,13 +100,6 @@ class BoneConditioner(DrawsChange, ModelMixin, ConfigMixin):
         conditioner = cls(width, residual, {name: first.config[name] for name in names})
         conditioner.regressor.load_state_dict(first.state_dict())
         return conditioner
-
-    def train(self, mode: bool = True) -> BoneConditioner:
-        """All but the regressor, which stays as it is."""
-        super().train(mode)
-        if self.regressor is not None:
-            self.regressor.requires_grad_(False).eval()
-        return self
 
     @torch.no_grad()
     def layer(self, image: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from gen.errors import UserError
+from gen.models.frozen import KeepsPart
 from gen.models.study_code import HARMONICS, StudyCoder, waves
 
 VIEW_NAMES = ("UNKNOWN", "PA", "AP", "AP SUPINE", "LATERAL")
@@ -19,7 +20,7 @@ NOMINAL = {"PA": 0.0, "LATERAL": 90.0, "AP": 180.0, "AP SUPINE": 180.0}  # degre
 CODE_TOKENS = 4
 
 
-class ViewEncoder(ModelMixin, ConfigMixin):
+class ViewEncoder(KeepsPart, ModelMixin, ConfigMixin):
     """Embeds a view with its angle, and sets of context images whose order never counts.
 
     A context image becomes `grid` x `grid` tokens that carry its own view. For pixel detail the latents also come as
@@ -28,6 +29,8 @@ class ViewEncoder(ModelMixin, ConfigMixin):
     `coder` are the settings of a `StudyCoder`, frozen: the code of the context images comes as a few tokens more, which
     begin as zeros.
     """
+
+    kept = "study_coder"
 
     @register_to_config
     def __init__(
@@ -65,13 +68,6 @@ class ViewEncoder(ModelMixin, ConfigMixin):
         encoder = cls(**settings, coder={name: coder.config[name] for name in names})
         encoder.study_coder.load_state_dict(coder.state_dict())
         return encoder
-
-    def train(self, mode: bool = True) -> ViewEncoder:
-        """All but the coder, which stays as it is."""
-        super().train(mode)
-        if self.study_coder is not None:
-            self.study_coder.requires_grad_(False).eval()
-        return self
 
     @property
     def summarised(self) -> int:
