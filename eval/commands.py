@@ -11,6 +11,8 @@ import typer
 from .perceptual import Backbone  # typer reads it
 
 if TYPE_CHECKING:
+    from gen.judges.study import StudyJudge
+
     from .section import Section
 
 Out = Annotated[Path | None, typer.Option(help="folder for metrics.json; without it the figures are only printed")]
@@ -181,7 +183,7 @@ def studies(
 
     from .studies import measure_studies
 
-    _hand_out(measure_studies(table, real, _coder(coder) or Judge.load(reader), draws, seed), out)
+    _hand_out(measure_studies(table, real, Judge.load(reader), draws, seed, _coder(coder)), out)
 
 
 def steps(
@@ -208,10 +210,12 @@ def steps(
     _hand_out(section, out)
 
 
-def _coder(folder: Path | None):
+def _coder(folder: Path | None) -> StudyJudge | None:
+    if folder is None:
+        return None
     from gen.judges.study import StudyJudge
 
-    return None if folder is None else StudyJudge.load(folder)
+    return StudyJudge.load(folder)
 
 
 def _hand_out(section: Section, out: Path | None) -> None:

@@ -74,37 +74,37 @@ class Foretelling:
 
 
 def measure_studies(
-    table: str | Path, real: Path, judge: Judge | StudyJudge, draws: int = DRAWS, seed: int = 0
+    table: str | Path, real: Path, judge: Judge, draws: int = DRAWS, seed: int = 0, coder: StudyJudge | None = None
 ) -> Section:
-    """Judge a table of `cxr-sample studies` by the true studies of an index. Errors: UserError for too few of them.
+    """Judge a table of `cxr-sample studies` by the true studies of an index, or by a coder, which need not learn first.
 
-    A coder of studies takes the place of the regression: it tells itself how alike two views are.
+    Errors: UserError for too few true studies to learn from.
     """
     rows = read_pairs(table, IMAGES, COLUMNS)
     section = Section("studies", "Studies drawn from words")
     for views, part in rows.groupby(["first_view", "second_view"], sort=False):
-        learning = hasattr(judge, "read")
-        true = true_studies(real, *views, least=LEAST if learning else 0)
-        matches = matches_of(part, true, judge) if learning else coded_matches(part, true, judge, views)
+        true = true_studies(real, *views)
+        if coder is None:
+            _check_learnable(true, real, views)
+        matches = matches_of(part, true, judge) if coder is None else coded_matches(part, true, coder, views)
         summarise(section, matches, ", ".join(views), draws, seed)
     return section
 
 
-def true_studies(index: Path, first: str, second: str, least: int = LEAST) -> pd.DataFrame:
-    """An image of either view of every study that has both: columns first, second, split.
-
-    Errors: UserError where the training split has too few.
-    """
+def true_studies(index: Path, first: str, second: str) -> pd.DataFrame:
+    """An image of either view of every study that has both: columns first, second, split."""
     from gen.data.index import read_index
 
     study = ["patient_id", "study_id", "split"]
     rows = read_index(index).drop_duplicates([*study, "view"])
     one, other = (rows.loc[rows["view"] == view, [*study, "image"]] for view in (first, second))
-    found = one.rename(columns={"image": "first"}).merge(other.rename(columns={"image": "second"}), on=study)
-    known = int((found["split"] == "train").sum())
-    if known < least:
-        raise UserError(f"{index}: {known} training studies with {first} and {second}; at least {least} are needed")
-    return found
+    return one.rename(columns={"image": "first"}).merge(other.rename(columns={"image": "second"}), on=study)
+
+
+def _check_learnable(true: pd.DataFrame, index: Path, views: tuple[str, str]) -> None:
+    known = int((true["split"] == "train").sum())
+    if known < LEAST:
+        raise UserError(f"{index}: {known} training studies with {' and '.join(views)}; at least {LEAST} are needed")
 
 
 def matches_of(drawn: pd.DataFrame, true: pd.DataFrame, judge: Judge) -> Matches:
@@ -122,14 +122,14 @@ def coded_matches(drawn: pd.DataFrame, true: pd.DataFrame, judge: StudyJudge, vi
     """Match by the codes of views, those of true studies that were held out."""
     true = true[true["split"] != "train"]
 
-    def shares(rows: pd.DataFrame, second: str, whose: np.ndarray) -> np.ndarray:
-        pair = zip(("first", second), views, strict=True)
-        codes = (read_codes(judge, rows[side].to_list(), [view] * len(rows)) for side, view in pair)
-        return nearer_than_strangers(*codes, whose)
+    def codes(rows: pd.DataFrame, side: str) -> np.ndarray:
+        return read_codes(judge, rows[side].to_list(), [views[side != "first"]] * len(rows))
 
-    patients = drawn["patient"].to_numpy()
-    real = shares(true, "second", true["patient_id"].to_numpy()) if len(true) > 1 else np.array([np.nan])
-    return Matches(patients, *(shares(drawn, side, np.arange(len(drawn))) for side in IMAGES[1:]), real)
+    first, own, real = codes(drawn, "first"), np.arange(len(drawn)), np.array([np.nan])
+    if len(true) > 1:
+        real = nearer_than_strangers(codes(true, "first"), codes(true, "second"), true["patient_id"].to_numpy())
+    shares = (nearer_than_strangers(first, codes(drawn, side), own) for side in IMAGES[1:])
+    return Matches(drawn["patient"].to_numpy(), *shares, real)
 
 
 def summarise(section: Section, matches: Matches, group: str, draws: int = DRAWS, seed: int = 0) -> None:

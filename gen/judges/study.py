@@ -1,6 +1,6 @@
 """A trained coder of studies as its users meet it; none is shipped, for what a model was told must not judge it.
 
-`view_256` is told the code of one such coder; train another on other patients (study_code_256.yaml) to judge it.
+A model of view_256.yaml is told the code of one; train another on other patients (study_code_256.yaml) to judge it.
 """
 
 from __future__ import annotations

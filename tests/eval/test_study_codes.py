@@ -86,9 +86,10 @@ def test_studies_are_judged_by_a_coder(judge, pictures):
         for view, end in (("PA", ""), ("UNKNOWN", "_near")):
             rows.append(study | {"view": view, "image": str(pictures / f"{number}{end}.png")})
     write_index(pd.DataFrame(rows), pictures / "index.csv")
-    section = studies.measure_studies(pictures / "studies.csv", pictures / "index.csv", judge, 50)
+    reader = Reader(RadiographClassifier(("Mass",), widths=(4,), blocks=(1,), features=4, resolution=32))
+    section = studies.measure_studies(pictures / "studies.csv", pictures / "index.csv", reader, 50, coder=judge)
     figure = section.figure(studies.MATCH, "PA, UNKNOWN")
     assert figure.n == COUNT and figure.value > figure.control and 0 <= figure.floor <= 1
     held_out = pd.DataFrame(rows).assign(split="test")  # a coder has nothing to learn of them
     write_index(held_out, pictures / "held_out.csv")
-    assert studies.measure_studies(pictures / "studies.csv", pictures / "held_out.csv", judge, 50).figures
+    assert studies.measure_studies(pictures / "studies.csv", pictures / "held_out.csv", reader, 50, coder=judge).figures
