@@ -23,7 +23,7 @@ from .readings import Judge, read_files
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
-from .study_codes import nearer_than_strangers, read_codes
+from .study_codes import read_codes
 from .tables import read_pairs
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def matches_of(drawn: pd.DataFrame, true: pd.DataFrame, judge: Judge) -> Matches
 
 def coded_matches(drawn: pd.DataFrame, true: pd.DataFrame, judge: StudyJudge, views: tuple[str, str]) -> Matches:
     """Match by the codes of views, those of true studies that were held out."""
+    from gen.judges.study import nearer_than_strangers
+
     true = true[true["split"] != "train"]
 
     def codes(rows: pd.DataFrame, side: str) -> np.ndarray:

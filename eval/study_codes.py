@@ -21,15 +21,3 @@ def read_codes(judge: StudyJudge, paths: Sequence[str], views: Sequence[str]) ->
 
     pixels = torch.from_numpy(load_pixels(paths)).float() / 127.5 - 1
     return judge.codes(pixels[:, None], list(views)).float().numpy()
-
-
-def nearer_than_strangers(codes: np.ndarray, others: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Of each row, the share of other patients whose code in `others` is less like its own than its own row's is.
-
-    Ties count half; NaN where there is no other patient. Shapes: [N, D] twice, [N] -> [N].
-    """
-    likeness, strangers = codes @ others.T, patients[:, None] != patients[None]
-    own = likeness.diagonal()[:, None]
-    wins = (own > likeness) + (own == likeness) / 2
-    counts = strangers.sum(1)
-    return np.where(counts > 0, (wins * strangers).sum(1) / np.maximum(counts, 1), np.nan)

@@ -22,7 +22,7 @@ from .readings import Judge, Readings, cosine, judged_labels, other_rows, read_f
 from .resampling import DRAWS, as_figure, cluster_counts, difference, estimate, told
 from .section import BAD, GOOD, UNCLEAR, Section, Table, Verdict
 from .stats import Interval
-from .study_codes import WHOSE, nearer_than_strangers, read_codes
+from .study_codes import WHOSE, read_codes
 from .tables import read_pairs
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def measure_views(
 
 def _whose(coder: StudyJudge, rows: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
     """`nearer_than_strangers` of each kind of drawn image among the real images of its view."""
+    from gen.judges.study import nearer_than_strangers
+
     found = {name: np.full(len(rows), np.nan) for name in names[1:]}
     for view in rows["view"].unique():
         chosen = (rows["view"] == view).to_numpy()

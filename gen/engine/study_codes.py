@@ -16,6 +16,7 @@ from gen.data.dataset import collate, make_dataset
 from gen.data.linked import SEPARATOR, Needs
 from gen.engine.learner import DatasetLearner
 from gen.engine.loop import to_device
+from gen.judges.study import nearer_than_strangers
 from gen.models.loading import load_codec
 from gen.models.reidentifier import patient_contrast
 from gen.models.study_code import StudyCoder
@@ -131,7 +132,7 @@ def recognition(images: Tensor, others: Tensor, patients: Tensor) -> dict[str, f
     similarity, strangers = images @ others.T, patients[:, None] != patients[None]
     own = similarity.diagonal()[:, None]
     return {
-        "own_nearer": float((own > similarity)[strangers].float().mean()),
+        "own_nearer": float(np.nanmean(nearer_than_strangers(images.numpy(), others.numpy(), patients.numpy()))),
         "own_nearest": float(((own > similarity) | ~strangers).all(1).float().mean()),
         "images": float(len(images)),
     }

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -47,3 +48,15 @@ class StudyJudge:
         square = F.interpolate(checked(images), (side, side), mode="bilinear", antialias=True)
         latents = self.codec.sample(self.codec.moments(square.to(self.codec.device)))
         return self.coder(latents, angles.to(latents.device)).cpu()
+
+
+def nearer_than_strangers(codes: np.ndarray, others: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Of each row, the share of other patients whose code in `others` is less like its own than its own row's is.
+
+    Ties count half; NaN where there is no other patient. Shapes: [N, D] twice, [N] -> [N].
+    """
+    likeness, strangers = codes @ others.T, patients[:, None] != patients[None]
+    own = likeness.diagonal()[:, None]
+    wins = (own > likeness) + (own == likeness) / 2
+    counts = strangers.sum(1)
+    return np.where(counts > 0, (wins * strangers).sum(1) / np.maximum(counts, 1), np.nan)

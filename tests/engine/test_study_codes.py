@@ -1,5 +1,7 @@
 """Learning whose study it is: what of a context training leaves out, and how recognition is counted."""
 
+import numpy as np
+import pytest
 import torch
 
 from gen.engine.study_codes import recognition, thinned
@@ -41,6 +43,6 @@ def test_recognition_counts_strangers_only():
     images = torch.eye(4)[[0, 0, 1, 2]]
     others = torch.eye(4)[[0, 0, 1, 0]]  # the last one's study looks as the first patient's
     found = recognition(images, others, torch.tensor([5, 5, 6, 7]))
-    strangers = 2 + 2 + 3 + 3  # of each image, pairs with other patients
     assert found["images"] == 4 and found["own_nearest"] == 0.25
-    assert found["own_nearer"] == (1 + 1 + 3 + 0) / strangers
+    # shares of strangers; the first two tie with the last one's study, and the last, like nobody's, with everybody's
+    assert found["own_nearer"] == pytest.approx(np.mean([1.5 / 2, 1.5 / 2, 1, 1.5 / 3]))

@@ -9,9 +9,9 @@ from PIL import Image
 from gen.data.index import write_index
 from gen.errors import UserError
 from gen.eval import studies, views
-from gen.eval.study_codes import WHOSE, nearer_than_strangers
+from gen.eval.study_codes import WHOSE
 from gen.judges.reader import Reader
-from gen.judges.study import StudyJudge
+from gen.judges.study import StudyJudge, nearer_than_strangers
 from gen.models.classifier import RadiographClassifier
 from gen.models.loading import load_codec
 from gen.models.study_code import StudyCoder
