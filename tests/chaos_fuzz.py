@@ -613,12 +613,13 @@ def read_config(path: Path) -> None:
     from gen.engine.distillation import DistillationJob
     from gen.engine.reidentification import ReidentificationJob
     from gen.engine.segmentation import SegmenterJob
+    from gen.engine.study_codes import StudyCodeJob
     from gen.eval.utility_plan import UtilityConfig
     from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
     refusals = []
     jobs = (LatentJob, CodecJob, EncodeJob, TextEncoderJob, ClassifierJob, SegmenterJob, ContrastiveJob, UtilityConfig)
-    jobs += (BoneRegressionJob, DistillationJob, ReidentificationJob)
+    jobs += (BoneRegressionJob, DistillationJob, ReidentificationJob, StudyCodeJob)
     for job in jobs:
         try:
             config = load_config(job, path)
