@@ -66,6 +66,7 @@ def jobs() -> dict[str, type[BaseModel]]:
     from gen.engine.classification import ClassifierJob
     from gen.engine.contrastive import ContrastiveJob
     from gen.engine.distillation import DistillationJob
+    from gen.engine.first_views import FirstViewJob
     from gen.engine.reidentification import ReidentificationJob
     from gen.engine.segmentation import SegmenterJob
     from gen.engine.study_codes import StudyCodeJob
@@ -83,6 +84,7 @@ def jobs() -> dict[str, type[BaseModel]]:
         "train/contrastive.py": ContrastiveJob,
         "train/reidentify.py": ReidentificationJob,
         "train/study_code.py": StudyCodeJob,
+        "train/first_view.py": FirstViewJob,
         "train/bone_regression.py": BoneRegressionJob,
         "cxr-eval utility": UtilityConfig,
     }

@@ -233,8 +233,9 @@ class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls, BoneCalls):
         def told(number: int, t: Tensor, z: Tensor) -> Tensor:
             return z if callback is None else callback(self, number, t, {"latents": z}).pop("latents", z)
 
-        denoiser = self._watched(Denoiser(self.unet))
-        return denoise(denoiser, self.scheduler, condition, z, steps, guidance, image_seeds, told, self.progress_bar)
+        denoiser, first = self._watched(Denoiser(self.unet)), self.task.first_answer(batch)
+        fixed = self.scheduler, condition, z, steps, guidance, image_seeds
+        return denoise(denoiser, *fixed, told, self.progress_bar, first)
 
     @property
     def task(self) -> torch.nn.Module:

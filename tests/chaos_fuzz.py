@@ -15,6 +15,7 @@ import io
 import json
 import random
 import resource
+import runpy
 import shutil
 import signal
 import struct
@@ -604,22 +605,18 @@ def config_damage(rng: random.Random, data: bytes, others: list[bytes]) -> bytes
     return rng.choice((data + b"\n", b"")) + rng.choice(tricks)
 
 
+@cache
+def every_job() -> tuple[type, ...]:
+    """What a recipe may hold, job by job, as the documentation lists it."""
+    generate = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
+    return tuple(generate["jobs"]().values())
+
+
 def read_config(path: Path) -> None:
     """The file as each job would read it; one that some job reads is good."""
     from gen.config import config_hash, load_config, save_config
-    from gen.engine.bones import BoneRegressionJob
-    from gen.engine.classification import ClassifierJob
-    from gen.engine.contrastive import ContrastiveJob
-    from gen.engine.distillation import DistillationJob
-    from gen.engine.reidentification import ReidentificationJob
-    from gen.engine.segmentation import SegmenterJob
-    from gen.engine.study_codes import StudyCodeJob
-    from gen.eval.utility_plan import UtilityConfig
-    from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
 
-    refusals = []
-    jobs = (LatentJob, CodecJob, EncodeJob, TextEncoderJob, ClassifierJob, SegmenterJob, ContrastiveJob, UtilityConfig)
-    jobs += (BoneRegressionJob, DistillationJob, ReidentificationJob, StudyCodeJob)
+    refusals, jobs = [], every_job()
     for job in jobs:
         try:
             config = load_config(job, path)
@@ -679,8 +676,6 @@ WEIGHT_FILES += ("text_encoder/model.safetensors",)
 @cache
 def tiny_model() -> Path:
     """The tests' tiny model with random weights, saved once a process."""
-    import runpy
-
     import torch
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-model-"))

@@ -1,36 +1,19 @@
 """Every recipe is valid, short and says how it is run."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from gen.config import load_config
-from gen.engine.bones import BoneRegressionJob
-from gen.engine.classification import ClassifierJob
-from gen.engine.contrastive import ContrastiveJob
-from gen.engine.distillation import DistillationJob
-from gen.engine.reidentification import ReidentificationJob
-from gen.engine.segmentation import SegmenterJob
-from gen.engine.study_codes import StudyCodeJob
-from gen.eval.utility_plan import UtilityConfig
 from gen.models.codec import LatentCodec
-from gen.schema import CodecJob, EncodeJob, LatentJob, TextEncoderJob
+from gen.schema import CodecJob, LatentJob, TextEncoderJob
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-JOBS = {"vae.py": CodecJob, "encode.py": EncodeJob, "text.py": TextEncoderJob, "ldm.py": LatentJob}
-JOBS |= {
-    "classifier.py": ClassifierJob,
-    "segmenter.py": SegmenterJob,
-    "bone_regression.py": BoneRegressionJob,
-    "contrastive.py": ContrastiveJob,
-    "reidentify.py": ReidentificationJob,
-    "study_code.py": StudyCodeJob,
-}
-JOBS |= {"lcm.py": DistillationJob}
-JOBS |= {"utility": UtilityConfig}
-LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?train/(\w+\.py) (\S+)"
-EVALUATE = r"# cxr-eval (\w+) .*--config (\S+)"
+JOBS = runpy.run_path(str(CONFIGS.parent / "docs" / "generate.py"))["jobs"]()
+LAUNCH = r"# accelerate launch (?:--config_file configs/accelerate/\w+\.yaml )?(train/\w+\.py) (\S+)"
+EVALUATE = r"# (cxr-eval \w+) .*--config (\S+)"
 RECIPES = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("reference/*.yaml")])
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import LCMScheduler
+from diffusers import DDIMScheduler, LCMScheduler
 
 from gen import seeds
 from gen.errors import UserError
-from gen.models.condition import Condition
+from gen.models.condition import Condition, FirstAnswer
 from gen.models.denoiser import build_denoiser
 from gen.objectives.schedule import build_scheduler
 from gen.sampler import denoise
@@ -97,3 +97,31 @@ def test_a_half_precision_denoiser_is_stepped_in_single_precision(student):
         drawn = denoise(half, scheduler, told, z, 4, 2.0, [0])
     assert seen == [torch.bfloat16] * 4 and drawn.dtype == torch.float32
     assert (drawn - draw(student)).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(("steps", "calls"), [(1, 1), (2, 2), (4, 3), (8, 6)])
+def test_a_first_answer_stands_for_the_noisiest_quarter_and_costs_no_call(student, steps, calls):
+    torch.manual_seed(3)
+    known, scheduler = torch.tensor([True, True]), build_scheduler(SCHEDULE)
+    answer = FirstAnswer(torch.randn(2, *SHAPE), torch.zeros(2, *SHAPE), known)
+    scheduler = DDIMScheduler.from_config(scheduler.config, set_alpha_to_one=True, timestep_spacing="trailing")
+    z, rows, seen = seeds.image_noise([0, 1], SHAPE), [], []
+    handle = student.backbone.register_forward_hook(lambda module, inputs, output: rows.append(inputs[0]))
+
+    def callback(number, t, z):
+        seen.append(z)
+        return z
+
+    fixed = student, scheduler, condition(2), z, steps, 2.0, [0, 1], callback
+    plain, begun = denoise(*fixed), denoise(*fixed, first=answer)
+    handle.remove()
+    assert len(rows) == steps + calls and len(seen) == 2 * steps
+    assert torch.equal(plain, begun) == (calls == steps)
+    if calls < steps:
+        kept = scheduler.alphas_cumprod[scheduler.timesteps[steps - calls]]
+        expected = kept.sqrt() * 2.0 * answer.latents + (1 - kept).sqrt() * z  # guidance 2, over a null of zeros
+        torch.testing.assert_close(rows[steps], expected)
+        half = replace(answer, known=torch.tensor([True, False]))
+        some = denoise(*fixed, first=half)
+        torch.testing.assert_close(some[0], begun[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(some[1], plain[1], atol=1e-5, rtol=1e-4)

@@ -63,8 +63,9 @@ class LatentLearner(DatasetLearner):
     def _task(self, text: TextEncoder, conditioner: nn.Module | None = None) -> nn.Module:
         """The task with its conditioner, a new one where none is given."""
         if conditioner is None:
-            if coder := getattr(self.job.task, "coder", None):
-                check_same_latents(load_codec(coder / "vae"), self.codec, f"task.coder={coder}")
+            first = self.job.task.first if self.job.task.name == "view" else None
+            if first is not None:
+                check_same_latents(load_codec(first / "vae"), self.codec, f"task.first={first}")
             shape = self.codec.latent_shape(self.job.data.resolution)
             settled = self.kind.settled(self.job.task, self.dataset.records.columns)
             conditioner = self.kind.new_conditioner(settled, shape, text.width)

@@ -23,9 +23,11 @@ from gen.engine.figures import appearance_figures, reconstruction_figures
 from gen.errors import UserError, exit_on_user_error
 from gen.models.codec import LatentCodec
 from gen.models.differences import DIFFERENCE, difference, lost
+from gen.models.first_view import FirstView
 from gen.models.folders import read_settings
-from gen.models.loading import home, lineage, load_codec
+from gen.models.loading import home, lineage, load_codec, load_component
 from gen.models.recoding import check_same_latents
+from gen.models.views import ViewEncoder
 from gen.pipeline import CXRPipeline
 from gen.schedulers import SegmentScheduler
 from gen.schema import DataConfig
@@ -40,6 +42,18 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
     """Exchange the codec, after checking that both encode alike."""
     check_same_latents(codec, pipeline.vae, "--codec")
     pipeline.register_modules(vae=codec)
+    return pipeline
+
+
+def with_first_answer(pipeline: CXRPipeline, folder: Path) -> CXRPipeline:
+    """Let a view model begin with the answer of a run of train/first_view.py, after checking that both encode alike.
+
+    Errors: UserError for a model of another task.
+    """
+    if not isinstance(pipeline.conditioner, ViewEncoder):
+        raise UserError(f"--first: for view models; this one's task is {pipeline.config.task}")
+    check_same_latents(load_codec(folder / "vae"), pipeline.vae, "--first")
+    pipeline.conditioner.beginning_with(load_component(FirstView, folder))
     return pipeline
 
 
@@ -62,7 +76,7 @@ def history(export: Path) -> list[dict]:
     config = yaml.safe_load((export / "config.yaml").read_text())
     names = ("guide", "teacher", "initialise_from", "codec")
     task = config.get("task") or {}
-    parts = ((config.get("text") or {}).get("model"), task.get("first"), task.get("coder"))
+    parts = ((config.get("text") or {}).get("model"), task.get("first"), config.get("coder"))
     before = (*(config.get(name) for name in names), *parts)
     runs = [run for folder in before if isinstance(folder, str) for run in history(Path(folder))]
     summary = json.loads((export / "run.json").read_text())
@@ -99,7 +113,7 @@ def slim(folder: Path, base: Path, rank: int) -> float:
             shutil.rmtree(folder / name)
     weights = next((folder / "unet").glob("*.safetensors"))
     tuned, start = load_file(weights), CXRPipeline.from_pretrained(base, torch_dtype=torch.float16).unet.state_dict()
-    stored = {name: value.half().contiguous() for name, value in difference(tuned, start, rank).items()}
+    stored = difference(tuned, start, rank)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "base": base.name}, indent=2))
     missing = lost(tuned, start, stored)
@@ -130,6 +144,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="export folder of train/ldm.py or train/lcm.py")
     parser.add_argument("out", type=Path, help="model folder to write, beside its base if it has one")
     parser.add_argument("--codec", type=Path, help="export folder of a decoder trained further")
+    parser.add_argument("--first", type=Path, help="export folder of train/first_view.py, for a view model")
     parser.add_argument("--index", type=Path, default=Path("index.parquet"), help="index to measure on")
     parser.add_argument("--steps", type=int, help="the model's default sampling steps")
     parser.add_argument("--guidance", type=float, help="the model's default guidance scale")
@@ -147,6 +162,8 @@ def ready(arguments: argparse.Namespace) -> CXRPipeline:
     pipeline = CXRPipeline.from_pretrained(arguments.run)
     defaults = {"steps": arguments.steps, "guidance": arguments.guidance, "name": arguments.name}
     pipeline.register_to_config(**{name: value for name, value in defaults.items() if value is not None})
+    if arguments.first:
+        pipeline = with_first_answer(pipeline, arguments.first)
     if arguments.codec:
         pipeline = with_codec(pipeline, load_codec(arguments.codec))
     return resampled(pipeline, arguments.sampler, arguments.segments)
@@ -162,7 +179,7 @@ def publish(arguments: argparse.Namespace, folder: Path) -> dict:
         figures, images = json.loads(arguments.figures.read_text()), 0
     else:
         figures, images = measure(CXRPipeline.from_pretrained(folder), arguments.index)
-    exports = [export for export in (arguments.codec, arguments.run) if export is not None]
+    exports = [export for export in (arguments.codec, arguments.first, arguments.run) if export is not None]
     runs = list({run["run"]: run for export in exports for run in history(export)}.values())
     template = CARDS / f"{'model' if pipeline.config.task == 'text' else pipeline.config.task}_card.md"
     (folder / "figures.json").write_text(json.dumps({**figures, "runs": runs}, indent=1))

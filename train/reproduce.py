@@ -18,7 +18,8 @@ from gen.errors import UserError, exit_on_user_error
 
 PUBLISHED = {"text": "model", "fast": "fast_model"}  # models whose pictures are measured
 TRAINED = {  # of the others, run by run: the folder here, and the shipped run of the same kind
-    "views": {"views": "view_256", "views_fast": "view_lcm_256", "views_clear": "view_self_guided_256"},
+    "views": {"views_coder": "study_code_256", "views_first": "first_view_256", "views": "view_256"}
+    | {"views_fast": "view_lcm_256", "views_clear": "view_self_guided_256"},
     "temporal": {"temporal_first": "temporal_small_256", "temporal": "temporal_256"},
     "bone": {"bone_first": "bone_unet_256", "bone": "bone_256"},
 }

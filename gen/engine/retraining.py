@@ -22,7 +22,7 @@ THREE = "PA,LATERAL,OBLIQUE"
 STUDIES = {12: (1350, THREE), 54: (240, "AP SUPINE,PA,LATERAL"), 55: (240, "AP,AP SUPINE,OBLIQUE")}  # images by seed
 CODED = {52: (1350, THREE), 53: (900, THREE), 56: (300, "AP SUPINE,PA,LATERAL"), 57: (300, "AP,LATERAL,OBLIQUE")}
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
-CODER, STUDENT = 0.1, 0.45  # of the minutes for views: the coder of studies, the few-step student
+CODER, BEGINNING, STUDENT = 0.1, 0.1, 0.4  # of the minutes for views: coder of studies, first answer, few-step student
 CLEARING = 0.3  # of the minutes for a few-step model: guiding itself
 UNBOUNDED = "train.steps=10000000"
 FREE = "memorisation=null"  # for what is trained too little to know an image
@@ -68,7 +68,7 @@ def fast_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
 def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     """Views of one study, from the text model, on radiographs and phantoms; their few-step student, then by itself.
 
-    First comes the coder of studies, on phantoms of its own.
+    Before these come the coder of studies, on phantoms of its own, and the first answer that builds on it.
     """
     base, views, both = _text_model(out), out / "views", out / "views.parquet"
     encoding, moments = _moments(index, out)
@@ -76,7 +76,8 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     studies, indexes, stores = _studies(STUDIES, base, out)
     merge = ["merge", f"{index}", *indexes, "--may-ship-only", "--out", f"{both}"]
     settings = both, f"[{', '.join([f'{moments}', *stores])}]"
-    training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - CODER - STUDENT))
+    first = _training("first_view.py", "first_view_256", *settings, out / "views_first", minutes * BEGINNING)
+    training = _training("ldm.py", "view_256", *settings, views, minutes * (1 - CODER - BEGINNING - STUDENT))
     share, run = minutes * STUDENT, out / "views_fast"
     student = _training("lcm.py", "view_lcm_256", *settings, run, share * (1 - CLEARING))
     clearing = _training("lcm.py", "self_guided_256", *settings, out / "views_clear", share * CLEARING)
@@ -88,7 +89,8 @@ def view_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
         *coding,
         *studies,
         ["-m", "gen.phantom.cli", *merge],
-        [*training, f"initialise_from={base}", f"codec={base}/vae", f"task.coder={coder}"],
+        [*first, f"codec={base}/vae", f"coder={coder}"],
+        [*training, f"initialise_from={base}", f"codec={base}/vae", f"task.first={out / 'views_first' / 'export'}"],
         [*student, f"teacher={views / 'export'}", *start],
         [*clearing, f"teacher={run / 'export'}", "data.repeat={phantom: 5}"],
     ]

@@ -19,8 +19,8 @@ from gen.engine.loop import to_device
 from gen.judges.study import nearer_than_strangers
 from gen.models.loading import load_codec
 from gen.models.reidentifier import patient_contrast
+from gen.models.study import Study, read_study
 from gen.models.study_code import StudyCoder
-from gen.models.views import Study, read_study
 from gen.schema import DataConfig, Strict, TrainConfig
 from gen.tasks.latents import target_latents, with_link_latents
 from gen.tasks.view import ViewTask

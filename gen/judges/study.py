@@ -1,6 +1,6 @@
 """A trained coder of studies as its users meet it; none is shipped, for what a model was told must not judge it.
 
-A model of view_256.yaml is told the code of one; train another on other patients (study_code_256.yaml) to judge it.
+A view model may begin with what one says (gen.models.first_view); to judge it train another on other patients.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gen.judges.loading import load_network, network_fingerprint
 from gen.judges.preparation import checked
 from gen.models.codec import LatentCodec
 from gen.models.loading import load_codec
+from gen.models.study import NOMINAL
 from gen.models.study_code import StudyCoder
-from gen.models.views import NOMINAL
 
 BATCH = 16  # images a call
 

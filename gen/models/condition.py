@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -66,6 +67,27 @@ class Condition:
             mask=torch.where(keep[:, None], self.mask, self.null_mask),
             spatial=_kept(keep, self.spatial, self.null_spatial),
         )
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """Clean latents that stand for what the noisiest steps of a drawing would find, in the rows that are known.
+
+    `null` is the answer to nothing known, which guidance compares with. Shapes: latents, null [B, C, h, w], known [B].
+    """
+
+    latents: Tensor
+    null: Tensor
+    known: Tensor
+
+    def guided(self, scale: float) -> FirstAnswer:
+        """With what is known made so many times as strong, as the denoiser's answers are."""
+        return replace(self, latents=self.null + scale * (self.latents - self.null))
+
+    def over(self, z: Tensor, noise: Tensor, kept: float) -> Tensor:
+        """The known rows of z as this answer with so much of the variance, the noise making up the rest."""
+        noisy = math.sqrt(kept) * self.latents.to(z) + math.sqrt(1 - kept) * noise
+        return torch.where(self.known[:, None, None, None], noisy, z)
 
 
 def _kept(keep: Tensor, given: Tensor | None, null: Tensor | None) -> Tensor | None:

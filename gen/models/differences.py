@@ -2,7 +2,8 @@
 
     W = W0 + B A        (Hu et al., arXiv 2106.09685; here found afterwards, by singular values)
 
-A folder then holds DIFFERENCE beside its `config.json`, and names the model that it differs from.
+A folder then holds DIFFERENCE beside its `config.json`, and names the model that it differs from. Factors take a byte a
+number, and each column of B with its row of A one scale: what rounding adds is far below what the rank leaves out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 DIFFERENCE = "difference.safetensors"
-LEFT, RIGHT = "::left", "::right"
+LEFT, RIGHT, SCALE = "::left", "::right", "::scale"
+MOST = 127  # the largest number of eight bits, which is as far below zero as above
 NEGLIGIBLE = 1e-6  # of a weight's norm: rounding
 
 
@@ -46,9 +48,10 @@ def restored(base: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> dict[s
     for name, value in stored.items():
         if name.endswith(LEFT):
             own = name.removesuffix(LEFT)
-            change = value.float() @ stored[own + RIGHT].float()
+            scale = stored.get(own + SCALE, torch.ones(value.shape[1]))  # older folders have factors in float16
+            change = value.float() * scale @ stored[own + RIGHT].float()
             weights[own] = (base[own].float() + change.view(base[own].shape)).to(base[own].dtype)
-        elif not name.endswith(RIGHT):
+        elif not name.endswith((RIGHT, SCALE)):
             weights[name] = value
     return weights
 
@@ -65,8 +68,11 @@ def lost(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor], stored: Mappin
 def _factors(name: str, matrix: Tensor, rank: int) -> dict[str, Tensor]:
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     kept = min(rank, int((values > NEGLIGIBLE * values[0]).sum()))
-    root = values[:kept].sqrt()
-    return {
-        name + LEFT: (left[:, :kept] * root).contiguous(),
-        name + RIGHT: (root[:, None] * right[:kept]).contiguous(),
-    }
+    (columns, above), (rows, beside) = _bytes(left[:, :kept], 0), _bytes(right[:kept], 1)
+    return {name + LEFT: columns, name + RIGHT: rows, name + SCALE: values[:kept] * above * beside}
+
+
+def _bytes(vectors: Tensor, along: int) -> tuple[Tensor, Tensor]:
+    """Unit vectors along a dimension in steps of a scale each. Shapes: [m, n] -> int8 [m, n], the other dimension."""
+    scale = vectors.abs().amax(along) / MOST
+    return (vectors / scale.unsqueeze(along)).round().to(torch.int8).contiguous(), scale

@@ -72,8 +72,8 @@ class ViewTaskConfig(AnyTaskConfig):
     )
     grid: int = Field(8, gt=0, description="tokens of a context image, a side")
     hidden: int = Field(64, gt=0, description="channels of the first layer over context images")
-    coder: Path | None = Field(
-        None, description="run of train/study_code.py whose code of the context images is told besides"
+    first: Path | None = Field(
+        None, description="run of train/first_view.py with whose answer drawing begins, and which is shown the denoiser"
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from gen.data.linked import Needs
-from gen.models.condition import Condition
+from gen.models.condition import Condition, FirstAnswer
 from gen.models.text import TextEncoder
 from gen.schema import DataConfig, TaskConfig
 
@@ -52,6 +52,10 @@ class TextTask(nn.Module):
     def finished(self, z: Tensor, batch: dict) -> Tensor:
         """What was drawn is the image. Shapes: [B, C, h, w] -> the same."""
         return z
+
+    def first_answer(self, batch: dict) -> FirstAnswer | None:
+        """Nothing is known before drawing."""
+        return None
 
     def forward(self, batch: dict[str, list[str] | Tensor]) -> Condition:
         """Shapes: B prompts -> tokens [B, L, D]."""

@@ -10,10 +10,11 @@ import torch
 
 from gen.data.linked import SEPARATOR, Needs
 from gen.data.siblings import with_siblings
-from gen.models.condition import Condition
+from gen.models.condition import Condition, FirstAnswer
+from gen.models.first_view import FirstView
 from gen.models.loading import load_component
-from gen.models.study_code import StudyCoder
-from gen.models.views import ViewEncoder, read_study
+from gen.models.study import read_study
+from gen.models.views import ViewEncoder
 from gen.schema import DataConfig
 from gen.schema.tasks import ViewTaskConfig
 from gen.tasks.text import TextTask
@@ -40,17 +41,24 @@ class ViewTask(TextTask):
 
     @staticmethod
     def new_conditioner(config: ViewTaskConfig, latent_shape: tuple[int, int, int], width: int) -> ViewEncoder:
-        """Embeddings of views and of context images, and where one is given the coder of studies."""
+        """Embeddings of views and of context images, and where one is given the network of the first answer."""
         settings = {"latent_channels": latent_shape[0], "width": width, "grid": min(config.grid, latent_shape[1])}
         settings |= {"hidden": config.hidden, "part_drop": config.part_drop}
-        if config.coder is None:
-            return ViewEncoder(**settings)
-        return ViewEncoder.knowing(load_component(StudyCoder, config.coder), **settings)
+        encoder = ViewEncoder(**settings)
+        if config.first is None:
+            return encoder
+        return encoder.beginning_with(load_component(FirstView, config.first), shown=True)
 
-    @staticmethod
-    def spatial_channels(latent_channels: int) -> int:
-        """Frontal and lateral context, each with a map of where there is one."""
-        return 2 * (latent_channels + 1)
+    def spatial_channels(self, latent_channels: int) -> int:
+        """Frontal and lateral context and, if shown, the first answer, each with a map of where there is one."""
+        return (3 if self.conditioner.config.shown else 2) * (latent_channels + 1)
+
+    def first_answer(self, batch: dict) -> FirstAnswer | None:
+        """The mean view, where there is context and a network that knows it."""
+        study, first = read_study(batch, SEPARATOR), self.conditioner.first_view
+        if first is None or not study.mask.any():
+            return None
+        return FirstAnswer(first(study), null=first(study.without_context()), known=study.mask.any(1))
 
     def forward(self, batch: dict) -> Condition:
         """Shapes: B prompts, views, angles; link_context [B, M, c, h, w] -> tokens [B, L + 1 + M g g, D]."""
@@ -59,8 +67,8 @@ class ViewTask(TextTask):
             text, study = (part.drop(self.conditioner.config.part_drop) for part in (text, study))
         tokens, mask = self.conditioner(study)
         null, null_mask = self.conditioner(study.drop(1.0))
-        maps, words = study.slots(), torch.ones_like(text.mask)
-        leading = torch.arange(mask.shape[1], device=mask.device) < self.conditioner.summarised
+        maps, words = self.conditioner.maps(study), torch.ones_like(text.mask)
+        own = torch.arange(mask.shape[1], device=mask.device) == 0
         return replace(
             text,
             tokens=torch.cat([text.tokens, tokens], dim=1),
@@ -69,5 +77,5 @@ class ViewTask(TextTask):
             null_mask=torch.cat([text.null_mask, null_mask], dim=1),
             spatial=maps,
             null_spatial=torch.zeros_like(maps),
-            summarised=torch.cat([words, leading.expand_as(mask)], dim=1),
+            summarised=torch.cat([words, own.expand_as(mask)], dim=1),
         )

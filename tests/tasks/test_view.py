@@ -10,9 +10,10 @@ import torch
 from gen.data.siblings import with_siblings
 from gen.errors import UserError
 from gen.models.denoiser import Denoiser, build_denoiser
+from gen.models.first_view import FirstView
 from gen.models.study_code import StudyCoder
 from gen.models.text import build_text_encoder, train_tokenizer
-from gen.models.views import CODE_TOKENS, ViewEncoder
+from gen.models.views import ViewEncoder
 from gen.schema import TextConfig, UNetConfig
 from gen.tasks.view import ViewTask
 
@@ -29,18 +30,17 @@ def task():
 @pytest.fixture(scope="module")
 def denoiser(task) -> Denoiser:
     unet = UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_levels=(False, True), head_channels=16)
-    made = build_denoiser(unet.model_copy(update={"summary": True}), 4, 8, 16, ViewTask.spatial_channels(4))
+    made = build_denoiser(unet.model_copy(update={"summary": True}), 4, 8, 16, task.spatial_channels(4))
     torch.nn.init.normal_(made.backbone.conv_out.weight, std=0.1)
     return made.eval()
 
 
 @pytest.fixture(scope="module")
-def coding(task):
-    """The task with a coder of studies, whose tokens have begun to count."""
+def beginning(task):
+    """The task with a network of first answers, which the denoiser is shown."""
     torch.manual_seed(1)
-    encoder = ViewEncoder.knowing(StudyCoder(4, width=8, features=8), latent_channels=4, width=16, grid=2, hidden=8)
-    assert not encoder.told.weight.any()
-    torch.nn.init.normal_(encoder.told.weight)
+    first = FirstView.around(StudyCoder(4, width=8, features=8), side=8, width=8, hidden=8)
+    encoder = ViewEncoder(4, 16, grid=2, hidden=8).beginning_with(first, shown=True)
     return ViewTask(task.text, encoder).eval()
 
 
@@ -116,30 +116,58 @@ def test_the_summary_leaves_context_out(task):
 
 
 @torch.no_grad()
-def test_the_code_of_a_study_counts_for_tokens_and_summary_but_not_the_order_of_its_images(coding):
+def test_a_first_answer_is_of_the_study_and_not_of_the_order_of_its_images(beginning):
     batch = study()
-    some, none = coding(batch), coding(study(there=(False,) * 3))
-    code = slice(17, 17 + CODE_TOKENS)  # after 16 words and the view
-    assert some.mask[:, code].all() and not none.mask[:, code].any() and not none.tokens[:, code].any()
-    assert (some.summary() - none.summary()).abs().max() > 1e-3
+    answer = beginning.first_answer(batch)
+    assert answer.known.all() and (answer.latents - answer.null).abs().max() > 1e-3
     order = [2, 0, 1]
     turned = batch | {"link_context": batch["link_context"][:, order], "context_view": ["AP|PA|LATERAL"] * 2}
-    torch.testing.assert_close(coding(turned).tokens[:, code], some.tokens[:, code], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(some.null().summary(), none.null().summary())
+    torch.testing.assert_close(beginning.first_answer(turned).latents, answer.latents, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(beginning.first_answer(batch | {"prompt": ["", ""]}).latents, answer.latents)
+    for other in (study(view="PA"), study(angle=30.0)):
+        assert (beginning.first_answer(other).latents - answer.latents)[0].abs().max() > 1e-3
+    torch.testing.assert_close(answer.guided(1.0).latents, answer.latents)
+    torch.testing.assert_close(answer.guided(0.0).latents, answer.null)
 
 
-def test_the_coder_of_a_view_model_stays_as_it_was(coding):
-    encoder = coding.conditioner.requires_grad_(True).train()
+@torch.no_grad()
+def test_without_context_nothing_is_known_before_drawing(task, beginning):
+    assert task.first_answer(study()) is None
+    assert beginning.first_answer(study(there=(False,) * 3)) is None
+    mixed = study()
+    mixed["link_context_mask"] = torch.tensor([[True, False, False], [False] * 3])
+    answer = beginning.first_answer(mixed)
+    assert answer.known.tolist() == [True, False]
+    torch.testing.assert_close(answer.latents[1], answer.null[1])
+
+
+@torch.no_grad()
+def test_a_first_answer_that_is_shown_is_a_map_where_there_is_context(task, beginning):
+    batch = study()
+    maps = beginning(batch).spatial
+    assert maps.shape[1] == beginning.spatial_channels(4) == task.spatial_channels(4) + 5
+    torch.testing.assert_close(maps[:, 10:14], beginning.first_answer(batch).latents)
+    assert (maps[:, 14] == 1).all() and not beginning(study(there=(False,) * 3)).spatial[:, 10:].any()
+    assert not beginning(batch).null().spatial.any()
+    torch.testing.assert_close(maps[:, :10], task(batch).spatial)
+
+
+def test_the_first_answer_of_a_view_model_stays_as_it_was(beginning):
+    encoder = beginning.conditioner.requires_grad_(True).train()
     try:
-        assert (
-            not any(weight.requires_grad for weight in encoder.study_coder.parameters())
-            and not encoder.study_coder.training
-        )
-        assert encoder.told.weight.requires_grad
-        code = encoder.study_coder(torch.randn(2, 4, 8, 8), torch.tensor([0.0, math.nan]))
-        torch.testing.assert_close(code.norm(dim=1), torch.ones(2))
+        assert not any(weight.requires_grad for weight in encoder.first_view.parameters())
+        assert not encoder.first_view.training and not encoder.first_view.study_coder.training
+        assert encoder.place.requires_grad
     finally:
         encoder.requires_grad_(False).eval()
+
+
+def test_a_first_answer_has_the_size_of_its_latents():
+    coder = {"latent_channels": 4, "width": 8, "features": 8, "dropout": 0.0, "resolution": 64}
+    assert len(FirstView(coder, side=64, width=8, hidden=8).doubled) == 4
+    for side in (4, 12, 33):
+        with pytest.raises(ValueError, match=f"side={side}"):
+            FirstView(coder, side=side)
 
 
 @torch.no_grad()

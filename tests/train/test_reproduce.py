@@ -118,15 +118,17 @@ def numbers(text):
 
 def test_a_teacher_is_compared_with_the_shipped_teacher_and_its_student_is_told_of(shipped, retrained):
     shipped("view_256", [("view_256", {"val_loss": 0.4}), ("mean_velocity_256", {}), ("view_lcm_256", {})])
-    said = script.figures_of("views", retrained(views={"val_loss": 0.5}, views_fast={}, views_clear={}))
+    others = {"views_coder": {}, "views_first": {}, "views_fast": {}, "views_clear": {}}
+    said = script.figures_of("views", retrained(views={"val_loss": 0.5}, **others))
     assert numbers(said) == {"views val_loss": ["0.5", "0.4"]}
-    for run in ("views_fast", "views_clear"):
+    for run in others:
         assert f"{run}: training measures no figures of it, so there is nothing to compare" in said
     assert "nan" not in said
 
 
 def test_a_student_with_figures_of_its_own_prints_them(shipped, retrained):
-    out = retrained(views={"val_loss": 0.5}, views_fast={"val_loss": 0.7}, views_clear={})
+    first = {"views_coder": {}, "views_first": {}}
+    out = retrained(**first, views={"val_loss": 0.5}, views_fast={"val_loss": 0.7}, views_clear={})
     shipped("view_256", [("view_256", {"val_loss": 0.4}), ("view_lcm_256", {"val_loss": 0.6})])
     said = script.figures_of("views", out)
     assert numbers(said) == {"views val_loss": ["0.5", "0.4"], "views_fast val_loss": ["0.7", "0.6"]}
