@@ -9,6 +9,7 @@ beside the denoiser), with
 - `new_conditioner(config, latent_shape, width)`: the conditioner of a model to be trained, or None,
 - `drawn(z0, batch)`: what the denoiser draws, from the latents of the image to be drawn; `finished` is its inverse,
 - `spatial_channels(latent_channels)`: channels concatenated to the noisy latent,
+- `first_answer(batch)`: what is known of the image before drawing begins, or None,
 - `forward(batch) -> Condition`: used unchanged by training and by sampling; linked images come as latents.
 
 To add one: a file here, a line in `TASKS`, its settings in gen.schema.tasks, a YAML, a row in tests/tasks.

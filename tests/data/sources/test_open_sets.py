@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gen.data.annotations import write_events
+from gen.data.events import EventTable, read_events
 from gen.data.index import check_index
 from gen.data.sources import covid_chestxray, hannover_mhh, kermany_paediatric, nih_cxr14, openi, padchest
 from gen.errors import UserError
@@ -133,11 +135,11 @@ def test_kermany_official(tree):
 
 COVID = """
     patientid,offset,sex,age,finding,RT_PCR_positive,survival,view,modality,date,location,folder,filename,doi,url,license,\
-clinical_notes,other_notes,
-    2,0,M,65,Pneumonia/Viral/COVID-19,Y,Y,PA,X-ray,2020,Vietnam,images,a.jpg,,https://x,CC BY-NC-SA,"Fever, cough.",,
-    2,3,M,65,Pneumonia/Bacterial,Y,Y,AP Supine,X-ray,2020,Vietnam,images,b.jpg,,https://x,CC BY 4.0,,,
-    2,,M,65,todo,Y,Y,L,X-ray,2020,Vietnam,images,c.jpg,,https://x,,,,
-    3,,M,65,Pneumonia/Viral/COVID-19,Y,Y,Axial,CT,2020,Vietnam,volumes,d.nii.gz,,https://x,CC0,,,
+clinical_notes,temperature,intubation_present,
+    2,0,M,65,Pneumonia/Viral/COVID-19,Y,Y,PA,X-ray,2020,Vietnam,images,a.jpg,,http://x,CC BY-NC-SA,"Fever, cough.",38.5,
+    2,3,M,65,Pneumonia/Bacterial,Y,Y,AP Supine,X-ray,2020,Vietnam,images,b.jpg,,http://x,CC BY 4.0,,?,Y,
+    2,,M,65,todo,Y,Y,L,X-ray,2020,Vietnam,images,c.jpg,,http://x,,,,
+    3,,M,65,Pneumonia/Viral/COVID-19,Y,Y,Axial,CT,2020,Vietnam,volumes,d.nii.gz,,http://x,CC0,A scan.,,,
 """
 
 
@@ -149,6 +151,34 @@ def test_covid_official(tree):
     assert rows["view"].tolist() == ["PA", "AP SUPINE", "LATERAL"] and rows["report"][0] == "Fever, cough."
     assert rows["offset_days"].tolist()[:2] == [0, 3] and rows["may_ship"].tolist() == [False, True, False]
     assert rows["licence"].tolist() == ["CC BY-NC-SA", "CC BY 4.0", "not stated"]
+
+
+def test_covid_notes_and_measurements_are_events_of_their_study(tree, tmp_path):
+    official = covid_chestxray.read(tree({"metadata.csv": COVID}, "official"))
+    events = pd.concat(official.events)
+    assert events[["study_id", "kind", "name"]].to_numpy().tolist() == [
+        ["cov_2_0", "note", "Fever, cough."],
+        ["cov_2_0", "measured", "temperature"],
+        ["cov_2_3", "care", "intubated"],
+    ]
+    assert events["value"].tolist()[1] == 38.5 and events["unit"].tolist() == ["", "C", ""]
+    assert events["hours"].tolist() == [0.1, 0, 0] and (events["patient_id"] == "cov_2").all()
+    path, _ = write_events([events], tmp_path / "index.parquet")
+    prior, target = official.rows.iloc[:2].to_dict("records")
+    known = EventTable(read_events(path)).between(prior, target, gap=72.0, history=24.0)
+    told = [(72.0, "measured temperature 38.5 C"), (71.9, "note Fever, cough."), (0.0, "care intubated")]
+    assert [(event.before, event.words()) for event in known] == told
+    back = EventTable(read_events(path)).between(target, prior, gap=72.0, history=24.0)
+    assert "note Fever, cough." not in [event.code for event in back]  # it says what would be predicted
+    head = "image,patient_id,study_id,offset_days,split,report,temperature,intubation_present\n"
+    rows = "images/a.jpg,cov_2,cov_2_0,0,test,Fever,38.5,N\nimages/b.jpg,cov_2,cov_2_3,3,test,,,Y\n"
+    prepared = covid_chestxray.read(
+        tree({"images/a.jpg": 8, "images/b.jpg": 8, "metadata.csv": head + rows}, "prepared")
+    )
+    rows = pd.concat(prepared.events)
+    assert rows["name"].tolist() == ["Fever", "temperature", "intubated"]
+    bare = covid_chestxray.read(tree({"metadata.csv": "image,patient_id,split\na.png,p,test\n"}, "none"))
+    assert pd.concat(bare.events).empty
 
 
 HANNOVER = """
