@@ -2,7 +2,7 @@
 #   PYTHON=python3.12         interpreter for the environment (default: the first of 3.11 or newer)
 #   TORCH_BACKEND=cpu         on a machine without a GPU: the smaller CPU build of torch (asked of uv)
 #   BUDGET=30                 minutes that `make reproduce` may spend
-#   MODELS=text,fast          which models it retrains: text, fast, views, temporal, bone
+#   MODELS=text,fast          which models it retrains: text, fast, views, temporal, bone, judges
 #   WORKERS=2                 processes that `make test` runs side by side, one core each
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

@@ -2,7 +2,7 @@
 
 python train/reproduce.py --minutes 120 [--index index.parquet] [--out runs/reproduce] [--models text,fast,...]
 Models other than text stand on the text model retrained before them, or on the shipped one; views, temporal and bone
-learn from phantoms, which it makes. The same script on a CPU or a GPU; stop it and run it again as you like.
+learn from phantoms, which it makes; judges from both. The same script on a CPU or a GPU; stop it and run it again at will.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gen.engine.retraining import MODELS, SHIPPED
+from gen.engine.retraining import JUDGES, MODELS, SHIPPED
 from gen.errors import UserError, exit_on_user_error
 
-PUBLISHED = {"text": "model", "fast": "fast_model"}  # models whose pictures are measured
+PUBLISHED = {  # what is measured once it is published: the folder here, and the shipped one
+    "text": {"model": "text_256"},
+    "fast": {"fast_model": "text_256_fast"},
+    "judges": {f"{name}_model": name for name in JUDGES},
+}
 TRAINED = {  # of the others, run by run: the folder here, and the shipped run of the same kind
     "views": {"views_coder": "study_code_256", "views_first": "first_view_256", "views": "view_256"}
     | {"views_fast": "view_lcm_256", "views_clear": "view_self_guided_256"},
     "temporal": {"temporal_first": "temporal_small_256", "temporal": "temporal_256"},
     "bone": {"bone_first": "bone_unet_256", "bone": "bone_256"},
 }
-FOLDERS = {"text": "text_256", "fast": "text_256_fast", "views": "view_256"}
-FOLDERS |= {"temporal": "temporal_256", "bone": "bone_256"}
-WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2}  # shares of the budget among those asked for
+FOLDERS = {"views": "view_256", "temporal": "temporal_256", "bone": "bone_256"}
+WEIGHTS = {
+    "text": 8,
+    "fast": 2,
+    "views": 1,
+    "temporal": 2,
+    "bone": 2,
+    "judges": 1,
+}  # shares of the budget
 
 
 def finished(job: list[str]) -> bool:
@@ -79,11 +89,11 @@ def run_all(jobs: list[list[str]]) -> None:
 
 
 def figures_of(name: str, out: Path) -> str:
-    """What was reached beside what is shipped: of a model's pictures, or run by run where training measures itself."""
-    shipped = _figures(SHIPPED.with_name(FOLDERS[name]))
-    runs = shipped.pop("runs", [])
+    """What was reached beside what is shipped: of what is published, or run by run where training measures itself."""
     if name in PUBLISHED:
-        return table(name, _figures(out / PUBLISHED[name]) | {"runs": {}}, shipped)
+        pairs = [(out / new, SHIPPED.with_name(old)) for new, old in PUBLISHED[name].items()]
+        return "\n\n".join(table(old.name, measured(new), measured(old)) for new, old in pairs)
+    runs = json.loads((SHIPPED.with_name(FOLDERS[name]) / "figures.json").read_text())["runs"]
     tables = [_compared(run, kind, out, runs) for run, kind in TRAINED[name].items()]
     return "\n\n".join([*tables, "Each figure is of its own run's validation images."])
 
@@ -100,9 +110,15 @@ def same_kind(run: str, kind: str) -> bool:
     return run == kind or run.startswith((f"{kind}_", f"{kind} "))
 
 
-def _figures(model: Path) -> dict:
+def measured(model: Path) -> dict[str, dict[str, float]]:
+    """Figures of a published model by group, without how it was trained and without what has no single number."""
     path = model / "figures.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    figures = json.loads(path.read_text()) if path.is_file() else {}
+    groups = {group: values for group, values in figures.items() if isinstance(values, dict) and group != "run"}
+    return {
+        group: {name: value for name, value in values.items() if isinstance(value, int | float)}
+        for group, values in groups.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How the shipped models are retrained: the jobs of each in their order, as arguments to Python.
 
 `train/reproduce.py` runs them. A model other than text stands on the text model that was retrained before it, or on the
-shipped one; views, temporal and bone learn from phantoms, which their jobs make.
+shipped one; views, temporal and bone learn from phantoms, which their jobs make, and so, beside radiographs, do judges.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ STUDIES = {12: (1350, THREE), 54: (240, "AP SUPINE,PA,LATERAL"), 55: (240, "AP,A
 CODED = {52: (1350, THREE), 53: (900, THREE), 56: (300, "AP SUPINE,PA,LATERAL"), 57: (300, "AP,LATERAL,OBLIQUE")}
 SMALL = 0.2  # of the minutes for follow-ups: the findings that are drowned by others
 CODER, BEGINNING, STUDENT = 0.1, 0.1, 0.4  # of the minutes for views: coder of studies, first answer, few-step student
+JUDGES = {"reader": 0.55, "view_reader": 0.2, "lungs": 0.1, "clip": 0.15}  # of their minutes
 CLEARING = 0.3  # of the minutes for a few-step model: guiding itself
 UNBOUNDED = "train.steps=10000000"
 FREE = "memorisation=null"  # for what is trained too little to know an image
@@ -153,7 +154,31 @@ def bone_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
     ]
 
 
+def judge_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
+    """The reader, the reader of views, lungs and heart, image and text; each is published, which measures it."""
+    frontal, turned, fresh = (out / f"phantom_{name}" for name in ("frontal", "turned", "fresh"))
+    usual = "--views=PA,LATERAL,AP"
+    jobs = [
+        _phantoms(frontal, ["--n=600", usual, "--seed=11"]),
+        _phantoms(turned, ["--n=1350", f"--views={THREE}", "--followed=0", "--seed=12"]),
+        _phantoms(fresh, ["--n=60", usual, "--seed=41"]),
+    ]
+    recipes = {
+        "reader": ("classifier.py", "reader_128", [f"view_index={frontal}/index.parquet"]),
+        "view_reader": ("classifier.py", "view_reader_64", [f"view_index={turned}/index.parquet"]),
+        "lungs": ("segmenter.py", "lungs_256", [f"phantom={frontal}/index.parquet"]),
+        "clip": ("contrastive.py", "clip_128", [f"clip.reader={out / 'reader' / 'export'}"]),
+    }
+    measured = [f"--index={index}", f"--test-phantoms={fresh}/index.parquet"]
+    for name, (job, recipe, settings) in recipes.items():
+        run = out / name
+        jobs.append([*_training(job, recipe, index, None, run, minutes * JUDGES[name]), *settings])
+        jobs.append([f"{ROOT}/train/publish_judge.py", f"{run / 'export'}", f"{out / name}_model", *measured])
+    return jobs
+
+
 MODELS = {"text": text_jobs, "fast": fast_jobs, "views": view_jobs, "temporal": temporal_jobs, "bone": bone_jobs}
+MODELS |= {"judges": judge_jobs}
 
 
 def _text_model(out: Path) -> Path:

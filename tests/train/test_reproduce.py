@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gen.config import load_config
 from gen.data.index import write_index
 from gen.engine import retraining
 from gen.train import reproduce as script
@@ -79,6 +81,18 @@ def test_retrains_everything_and_prints_figures(warm, index, tmp_path, monkeypat
     assert runs == ["vae", "decoder", "words", "guide", "text"] and all(f"| {run} | " in card for run in runs)
     assert (model / "model_index.json").is_file() and (model / "README.md").is_file()
     assert {path.suffix for path in model.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".md", ".txt"}
+
+
+@pytest.mark.parametrize("name", sorted(script.MODELS))
+def test_every_job_takes_its_arguments(name, tmp_path):
+    jobs = runpy.run_path(str(ROOT / "docs" / "generate.py"))["jobs"]()
+    taught = 0
+    for script_of, *arguments in script.MODELS[name](tmp_path / "index.parquet", tmp_path / "out", 60.0):
+        if arguments[0].endswith(".yaml"):
+            job = load_config(jobs[Path(script_of).relative_to(ROOT).as_posix()], Path(arguments[0]), arguments[1:])
+            taught += script_of.endswith("encode.py") or job.train.minutes > 0
+        assert script_of == "-m" or Path(script_of).is_file()
+    assert taught >= 2
 
 
 # ---- what was reached beside what is shipped ----------------------------------------------------------------
@@ -169,3 +183,14 @@ def test_every_run_has_a_counterpart_among_the_shipped_ones(name):
     runs = [run["run"] for run in json.loads(path.read_text())["runs"]]
     for kind in script.TRAINED[name].values():
         assert any(script.same_kind(run, kind) for run in runs), f"no {kind} among {runs}"
+
+
+def test_judges_are_compared_by_what_publishing_measured(shipped, tmp_path):
+    for name in script.JUDGES:
+        shipped(name, [], val={"auroc": 0.7, "images": 9}, run={"step": 5})
+        (tmp_path / "out" / f"{name}_model").mkdir(parents=True)
+        figures = {"val": {"auroc": 0.8}, "run": {"step": 7}, "cases": {"who": "x"}}
+        (tmp_path / "out" / f"{name}_model" / "figures.json").write_text(json.dumps(figures))
+    said = script.figures_of("judges", tmp_path / "out")
+    assert said.count("val auroc") == len(script.JUDGES) and numbers(said) == {"val auroc": ["0.8", "0.7"]}
+    assert all((ROOT / "gen" / "weights" / name / "figures.json").is_file() for name in script.JUDGES)
