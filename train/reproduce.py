@@ -2,7 +2,7 @@
 
 python train/reproduce.py --minutes 120 [--index index.parquet] [--out runs/reproduce] [--models text,fast,...]
 Models other than text stand on the text model retrained before them, or on the shipped one; views, temporal and bone
-learn from phantoms, which it makes; judges from both. The same script on a CPU or a GPU; stop it and run it again at will.
+learn from phantoms, which it makes; judges from both. The same script on CPU and GPU; stop it and run it again at will.
 """
 
 from __future__ import annotations
