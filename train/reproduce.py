@@ -92,7 +92,7 @@ def figures_of(name: str, out: Path) -> str:
     """What was reached beside what is shipped: of what is published, or run by run where training measures itself."""
     if name in PUBLISHED:
         pairs = [(out / new, SHIPPED.with_name(old)) for new, old in PUBLISHED[name].items()]
-        return "\n\n".join(f"{old.name}\n{table(old.name, measured(new), measured(old))}" for new, old in pairs)
+        return "\n\n".join(f"{old.name}:\n{table(old.name, measured(new), measured(old))}" for new, old in pairs)
     runs = json.loads((SHIPPED.with_name(FOLDERS[name]) / "figures.json").read_text())["runs"]
     tables = [_compared(run, kind, out, runs) for run, kind in TRAINED[name].items()]
     return "\n\n".join([*tables, "Each figure is of its own run's validation images."])
