@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gen import seeds
 from gen.calls.bone import BoneCalls
-from gen.calls.checks import check_drawing, repeated, seeds_of
+from gen.calls.checks import check_drawing, check_fit, repeated, seeds_of
 from gen.calls.execution import ExecutionCalls
 from gen.calls.inpaint import draw_inside
 from gen.calls.painting import Picture
@@ -127,6 +127,8 @@ class CXRPipeline(ExecutionCalls, DiffusionPipeline, TemporalCalls, BoneCalls):
             arguments = loading.load_stable_diffusion(folder, index, torch_dtype)
         with said_plainly(folder, "model"):
             pipeline = cls(**arguments)
+            channels = pipeline.unet.config.in_channels, pipeline.unet.config.out_channels
+            check_fit(pipeline.task, channels, pipeline.vae.latent_shape(pipeline.config.resolution)[1])
             with torch.no_grad():
                 pipeline.task.text([""])  # more tokens than its encoder has places would raise only when drawing
             pipeline.model_hash = weights_hash(*loading.lineage(folder, index))

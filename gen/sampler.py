@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from diffusers import DDIMScheduler, SchedulerMixin
+from diffusers import DDIMScheduler, DDPMScheduler, LCMScheduler, SchedulerMixin, TCDScheduler
 from torch import Tensor
 
 from gen import seeds
@@ -15,6 +15,7 @@ from gen.models.denoiser import Denoiser
 from gen.schedulers import SegmentScheduler
 
 ANSWERED = 0.25  # of time, from pure noise: the share in which a first answer stands for what steps would find
+FORGETFUL = (DDIMScheduler, DDPMScheduler, LCMScheduler, TCDScheduler)  # samplers that go on from the latents alone
 Callback = Callable[[int, Tensor, Tensor], Tensor]  # number of the step, its time, latents -> latents to go on with
 
 
@@ -35,8 +36,8 @@ def denoise(
     A distilled student is told the guidance (one of mean velocities also where the step ends) and called once a step;
     any other model is called once at guidance 1, and otherwise on null and condition in one batch (Ho and Salimans,
     arXiv 2207.12598). The denoiser computes in the type of z, the scheduler in float32. Times stay on the host, where
-    the schedulers keep their tables, so that nothing in the loop waits for the device. A first answer stands for the
-    steps that end in the noisiest part of time, and where all rows have one those cost nothing.
+    the schedulers keep their tables, so that nothing in the loop waits for the device. With FORGETFUL samplers a first
+    answer stands for the steps that end in the noisiest part of time; they cost nothing where all rows have one.
     Shapes: z [B, C, h, w] -> [B, C, h, w] float32. Errors: UserError for a number of steps that the scheduler refuses.
     """
     try:
@@ -91,17 +92,17 @@ def _ends(scheduler: SchedulerMixin, times: Tensor) -> Tensor:
 class _Beginning:
     """The steps for which a first answer stands: those that end in the noisiest part of time.
 
-    There are none without an answer, and for samplers whose latents are not of unit variance.
+    There are none without an answer, and for samplers that remember more than the latents, for those undo it.
     """
 
     def __init__(self, scheduler: SchedulerMixin, first: FirstAnswer | None, noise: Tensor) -> None:
         self.first, self.noise, self.kept = first, noise, []
-        if first is None or scheduler.init_noise_sigma != 1:
+        if first is None or not isinstance(scheduler, FORGETFUL):
             return
         earliest = (1 - ANSWERED) * scheduler.config.num_train_timesteps - 1
         ends = [int(t) for t in scheduler.timesteps[1:] if t >= earliest]
         self.kept = [float(scheduler.alphas_cumprod[t]) for t in ends]  # the image's share of the variance
-        self.alone = isinstance(scheduler, DDIMScheduler) and bool(first.known.all())
+        self.alone = _takes_no_noise(scheduler) and bool(first.known.all())
 
     def spares(self, number: int) -> bool:
         """Whether nobody needs what the denoiser would say at this step."""
@@ -110,6 +111,13 @@ class _Beginning:
     def over(self, number: int, z: Tensor) -> Tensor:
         """The latents after this step, with the answer in the rows that have one. Shapes: [B, C, h, w] -> the same."""
         return self.first.over(z, self.noise, self.kept[number]) if number < len(self.kept) else z
+
+
+def _takes_no_noise(scheduler: SchedulerMixin) -> bool:
+    """Whether its steps leave an image's stream of noise as it was, so that one may be left out."""
+    if isinstance(scheduler, SegmentScheduler):
+        return len(scheduler.timesteps) <= scheduler.config.segments
+    return isinstance(scheduler, DDIMScheduler)
 
 
 def _step_arguments(scheduler: SchedulerMixin, image_seeds: list[int]) -> dict:

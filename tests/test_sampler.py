@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, LCMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
+)
 
 from gen import seeds
 from gen.errors import UserError
@@ -13,6 +19,7 @@ from gen.models.condition import Condition, FirstAnswer
 from gen.models.denoiser import build_denoiser
 from gen.objectives.schedule import build_scheduler
 from gen.sampler import denoise
+from gen.schedulers import SegmentScheduler
 from gen.schema import DiffusionConfig, UNetConfig
 
 SHAPE = (4, 8, 8)
@@ -125,3 +132,25 @@ def test_a_first_answer_stands_for_the_noisiest_quarter_and_costs_no_call(studen
         some = denoise(*fixed, first=half)
         torch.testing.assert_close(some[0], begun[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(some[1], plain[1], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("segments", [4, 8])
+def test_an_image_that_begins_with_an_answer_is_the_same_in_any_company(student, segments):
+    """Also where steps take noise anew, eight in four segments: one left out would leave its noise for later."""
+    scheduler = SegmentScheduler.from_config(build_scheduler(SCHEDULE).config, segments=segments)
+    answer = FirstAnswer(torch.ones(2, *SHAPE), torch.zeros(2, *SHAPE), torch.tensor([True, False]))
+    z = seeds.image_noise([0, 1], SHAPE)
+    both = denoise(student, scheduler, condition(2), z, 8, 1.0, [0, 1], first=answer)
+    own = FirstAnswer(answer.latents[:1], answer.null[:1], answer.known[:1])
+    alone = denoise(student, scheduler, condition(2).rows(slice(0, 1)), z[:1], 8, 1.0, [0], first=own)
+    torch.testing.assert_close(alone[0], both[0], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler, DDPMScheduler])
+def test_samplers_that_remember_more_than_the_latents_begin_with_noise(student, kind):
+    scheduler = kind.from_config(build_scheduler(SCHEDULE).config)
+    answer = FirstAnswer(torch.ones(1, *SHAPE), torch.zeros(1, *SHAPE), torch.tensor([True]))
+    fixed = student, scheduler, condition(1), seeds.image_noise([0], SHAPE), 8, 1.0, [0]
+    assert torch.equal(denoise(*fixed), denoise(*fixed, first=answer)) == (kind is not DDPMScheduler)

@@ -91,6 +91,8 @@ class LatentLearner(DatasetLearner):
         conditioner = pipeline.conditioner if pipeline.config.task == self.job.task.name else None
         if conditioner is not None and getattr(self.job.task, "events_from", None) is not None:
             raise UserError("task.events_from: initialise_from brings its own encoder of events; leave one of them out")
+        if conditioner is not None and self.job.task.name == "view" and self.job.task.first is not None:
+            raise UserError("task.first: initialise_from brings its own encoder of views; leave one of them out")
         task = self._task(text, conditioner)
         unet = widened(pipeline.unet, task.spatial_channels(pipeline.unet.config.out_channels))
         unet = (unet if self.job.deeper is None else deepened(unet, self.job.deeper)).requires_grad_(True)

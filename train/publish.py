@@ -1,8 +1,8 @@
 """Make a small, shareable model folder of a run: python train/publish.py runs/text_256/export OUT [--codec DIR]
 
-Casts weights to float16, puts in a codec whose decoder was trained further (its encoder must be the same), and with
---base leaves out what is equal in another model's folder, and of the denoiser all but the difference, of low rank. What
-is then there is measured on the index and written on the model card.
+Casts weights to float16, puts in a codec whose decoder was trained further (its encoder must be the same) or, with
+--first, what a view model begins with, and with --base leaves out what is equal in another model's folder, and of the
+denoiser all but the difference, of low rank. What is then there is measured on the index and written on the model card.
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ def with_codec(pipeline: CXRPipeline, codec: LatentCodec) -> CXRPipeline:
 def with_first_answer(pipeline: CXRPipeline, folder: Path) -> CXRPipeline:
     """Let a view model begin with the answer of a run of train/first_view.py, after checking that both encode alike.
 
-    Errors: UserError for a model of another task.
+    Errors: UserError for a model of another task, another size, or with an answer that its denoiser is shown.
     """
     if not isinstance(pipeline.conditioner, ViewEncoder):
         raise UserError(f"--first: for view models; this one's task is {pipeline.config.task}")
+    if pipeline.conditioner.config.shown:
+        raise UserError("--first: this model's denoiser learned with an answer of its own; leave the option out")
     check_same_latents(load_codec(folder / "vae"), pipeline.vae, "--first")
-    pipeline.conditioner.beginning_with(load_component(FirstView, folder))
+    first = load_component(FirstView, folder)
+    first.check_side(pipeline.vae.latent_shape(pipeline.config.resolution)[1], "--first")
+    pipeline.conditioner.beginning_with(first)
     return pipeline
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 
 from gen.errors import UserError
+from gen.tasks.text import TextTask
 
 
 def repeated(prompts: list[str], times: int) -> list[str]:
@@ -20,6 +21,19 @@ def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
     if len(seed) != count:
         raise UserError(f"seed: {len(seed)} seeds for {count} images; give one an image, or a single first seed")
     return list(seed)
+
+
+def check_fit(task: TextTask, channels: tuple[int, int], side: int) -> None:
+    """Raise UserError for a denoiser that takes other maps than its task gives, or a first answer of another size.
+
+    `channels` are those that the denoiser takes and gives, `side` is that of its latents.
+    """
+    taken, given = channels
+    expected = given + task.spatial_channels(given)
+    if taken != expected:
+        raise UserError(f"the denoiser takes {taken} channels, its task gives {expected}; fetch it again")
+    if (first := getattr(task.conditioner, "first_view", None)) is not None:
+        first.check_side(side, "first")
 
 
 def check_drawing(prompts: list[str], steps: int, guidance: float, output_type: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class FirstViewJob(Strict):
     run: Path = Field(description="folder of states, export and metrics")
     data: DataConfig
     codec: Path = Field(description="folder of the codec whose latents it answers with, the view model's own")
-    coder: Path = Field(description="run of train/study_code.py, trained on other patients")
+    coder: Path = Field(description="export folder of train/study_code.py, trained on other patients")
     network: FirstViewConfig = FirstViewConfig()
     part_drop: float = Field(0.2, ge=0, le=1, description="probability that view, angle or a context image is left out")
     drop: float = Field(0.15, ge=0, le=1, description="probability that all context is, for guidance to compare with")
@@ -61,6 +62,8 @@ class FirstViewLearner(DatasetLearner):
             if dataset.store is not None:
                 dataset.store.check_codec(self.codec.signature().tolist())
         side, coder = self.codec.latent_shape(job.data.resolution)[1], load_component(StudyCoder, job.coder)
+        if coder.config.resolution != job.data.resolution:
+            raise UserError(f"coder={job.coder}: of {coder.config.resolution} px images; train one at data.resolution")
         check_same_latents(load_codec(job.coder / "vae"), self.codec, f"coder={job.coder}")
         if side % (2 * GRID) or side & (side - 1):
             raise UserError(f"data.resolution={job.data.resolution}: latents are {side} wide, not 8, 16, 32, 64 ...")
@@ -85,8 +88,9 @@ class FirstViewLearner(DatasetLearner):
     def validate(self, trained: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Squared error of held-out latents: told their own study, another's, and none."""
         found: dict[str, list[float]] = {"own": [], "other": [], "none": []}
-        for first in range(0, len(self.held_out), BATCH):
-            rows = range(first, min(first + BATCH, len(self.held_out)))
+        stride = math.ceil(len(self.held_out) / BATCH)  # so that a batch has few views of one patient
+        for first in range(stride):
+            rows = range(first, len(self.held_out), stride)
             batch = to_device(collate([self.held_out[row, row] for row in rows]), self.codec.device)
             for name, errors in errors_of(trained["first"], *self._read(batch)).items():
                 found[name] += errors.tolist()

@@ -164,16 +164,17 @@ def judge_jobs(index: Path, out: Path, minutes: float) -> list[list[str]]:
         _phantoms(fresh, ["--n=60", usual, "--seed=41"]),
     ]
     recipes = {
-        "reader": ("classifier.py", "reader_128", [f"view_index={frontal}/index.parquet"]),
-        "view_reader": ("classifier.py", "view_reader_64", [f"view_index={turned}/index.parquet"]),
-        "lungs": ("segmenter.py", "lungs_256", [f"phantom={frontal}/index.parquet"]),
-        "clip": ("contrastive.py", "clip_128", [f"clip.reader={out / 'reader' / 'export'}"]),
+        "reader": ("classifier.py", "reader_128", frontal, f"view_index={frontal}/index.parquet"),
+        "view_reader": ("classifier.py", "view_reader_64", turned, f"view_index={turned}/index.parquet"),
+        "lungs": ("segmenter.py", "lungs_256", frontal, f"phantom={frontal}/index.parquet"),
+        "clip": ("contrastive.py", "clip_128", None, f"clip.reader={out / 'reader' / 'export'}"),
     }
     measured = [f"--index={index}", f"--test-phantoms={fresh}/index.parquet"]
-    for name, (job, recipe, settings) in recipes.items():
+    for name, (job, recipe, phantoms, setting) in recipes.items():
         run = out / name
-        jobs.append([*_training(job, recipe, index, None, run, minutes * JUDGES[name]), *settings])
-        jobs.append([f"{ROOT}/train/publish_judge.py", f"{run / 'export'}", f"{out / name}_model", *measured])
+        jobs.append([*_training(job, recipe, index, None, run, minutes * JUDGES[name]), setting])
+        counted = [] if phantoms is None else [f"--trained-phantoms={phantoms}/index.parquet"]
+        jobs.append([f"{ROOT}/train/publish_judge.py", f"{run / 'export'}", f"{out / name}_model", *measured, *counted])
     return jobs
 
 

@@ -73,7 +73,8 @@ class Condition:
 class FirstAnswer:
     """Clean latents that stand for what the noisiest steps of a drawing would find, in the rows that are known.
 
-    `null` is the answer to nothing known, which guidance compares with. Shapes: latents, null [B, C, h, w], known [B].
+    `null` is the answer with nothing known, which `guided` compares with.
+    Shapes: latents and null [B, C, h, w], known [B].
     """
 
     latents: Tensor
@@ -81,7 +82,7 @@ class FirstAnswer:
     known: Tensor
 
     def guided(self, scale: float) -> FirstAnswer:
-        """With what is known made so many times as strong, as the denoiser's answers are."""
+        """With what is known made so many times as strong."""
         return replace(self, latents=self.null + scale * (self.latents - self.null))
 
     def over(self, z: Tensor, noise: Tensor, kept: float) -> Tensor:

@@ -48,12 +48,25 @@ def restored(base: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> dict[s
     for name, value in stored.items():
         if name.endswith(LEFT):
             own = name.removesuffix(LEFT)
-            scale = stored.get(own + SCALE, torch.ones(value.shape[1]))  # older folders have factors in float16
-            change = value.float() * scale @ stored[own + RIGHT].float()
+            change = _product(value, stored[own + RIGHT], stored.get(own + SCALE), base[own].flatten(1).shape)
             weights[own] = (base[own].float() + change.view(base[own].shape)).to(base[own].dtype)
         elif not name.endswith((RIGHT, SCALE)):
             weights[name] = value
     return weights
+
+
+def _product(left: Tensor, right: Tensor, scale: Tensor | None, shape: torch.Size) -> Tensor:
+    """The change that factors are of; older folders have them in float16 and without a scale.
+
+    Errors: ValueError for factors of another shape than the weight, and bytes without their scale.
+    """
+    if (left.shape[0], right.shape[1]) != tuple(shape) or left.shape[1] != right.shape[0]:
+        raise ValueError(f"factors {tuple(left.shape)} and {tuple(right.shape)} of a weight of shape {tuple(shape)}")
+    if scale is None and torch.int8 not in (left.dtype, right.dtype):
+        return left.float() @ right.float()
+    if scale is None or scale.shape != left.shape[1:]:
+        raise ValueError("factors of eight bits without a scale for each")
+    return left.float() * scale.float() @ right.float()
 
 
 def lost(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> float:

@@ -15,6 +15,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gen.errors import UserError
 from gen.models.frozen import KeepsPart
 from gen.models.study import VIEW_NAMES, Study
 from gen.models.study_code import GRID, HARMONICS, StudyCoder, waves
@@ -65,6 +66,16 @@ class FirstView(KeepsPart, ModelMixin, ConfigMixin):
     def forward(self, study: Study) -> Tensor:
         """Shapes: B studies -> [B, c, h, w]."""
         return self.answer(self.code(study), study.view, study.angle)
+
+    def of_nobody(self, study: Study) -> Tensor:
+        """The same view asked for, with nothing known of the patient. Shapes: B studies -> [B, c, h, w]."""
+        nothing = torch.zeros(len(study.view), self.study_coder.config.features, device=study.view.device)
+        return self.answer(nothing, study.view, study.angle)
+
+    def check_side(self, side: int, name: str) -> None:
+        """Errors: UserError where the latents to begin with are of another size."""
+        if self.config.side != side:
+            raise UserError(f"{name}: answers {self.config.side} wide where latents are {side}; train one at this size")
 
     def answer(self, code: Tensor, view: Tensor, angle: Tensor) -> Tensor:
         """Shapes: code [B, D], view [B] (places in VIEW_NAMES), angle [B] (degrees, NaN unknown) -> [B, c, h, w]."""

@@ -40,10 +40,6 @@ class Study:
             mask=self.mask & ~mask,
         )
 
-    def without_context(self) -> Study:
-        """The same view asked for, of nobody."""
-        return replace(self, mask=torch.zeros_like(self.mask))
-
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.view, self.angle, self.mask
 

@@ -46,16 +46,16 @@ class StudyCoder(ModelMixin, ConfigMixin):
         x, turned = latents.to(self.dtype), self.turned(waves(angles).to(self.dtype))
         for halved, block in zip(self.halved, self.blocks, strict=True):
             x = block(halved(x), turned)
-        return F.normalize(self.code(self.narrowed(x)), dim=-1)
+        return F.normalize(self.code(self.narrowed(x)).float(), dim=-1)
 
     def of_study(self, latents: Tensor, mask: Tensor, angles: Tensor) -> Tensor:
         """One code for the images that the mask says are there, the direction of their mean; zero where none is.
 
         Shapes: latents [B, M, c, h, w], mask [B, M], angles [B, M] -> [B, D].
         """
-        codes = latents.new_zeros((*mask.shape, self.config.features), dtype=self.dtype)
-        codes[mask] = self(latents[mask], angles[mask]).to(codes.dtype)
-        return F.normalize(codes.sum(1), dim=-1)
+        codes = latents.new_zeros((*mask.shape, self.config.features), dtype=torch.float32)
+        codes[mask] = self(latents[mask], angles[mask]).float()
+        return F.normalize(codes.sum(1), dim=-1)  # in half precision zero by its norm would be no number
 
 
 class TurnedBlock(nn.Module):

@@ -49,6 +49,8 @@ class ViewEncoder(KeepsPart, ModelMixin, ConfigMixin):
             nn.AdaptiveAvgPool2d(grid),
             nn.Conv2d(2 * hidden, width, 1),
         )
+        if not isinstance(shown, bool) or (shown and first is None):
+            raise ValueError(f"shown={shown!r}: true or false, and false without a first answer")
         self.first_view = None if first is None else FirstView(**first)
 
     def beginning_with(self, first: FirstView, shown: bool = False) -> ViewEncoder:
@@ -81,6 +83,6 @@ class ViewEncoder(KeepsPart, ModelMixin, ConfigMixin):
         slots = study.slots()
         if not self.config.shown:
             return slots
-        there = study.mask.any(1)[:, None, None, None].to(slots)
-        answer = self.first_view(study).to(slots)
-        return torch.cat([slots, there * answer, there.expand_as(answer[:, :1])], dim=1)
+        there, answer = study.mask.any(1)[:, None, None, None], self.first_view(study).to(slots)
+        shown = torch.where(there, answer, torch.zeros_like(answer))
+        return torch.cat([slots, shown, there.to(slots).expand_as(answer[:, :1])], dim=1)

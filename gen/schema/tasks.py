@@ -73,7 +73,8 @@ class ViewTaskConfig(AnyTaskConfig):
     grid: int = Field(8, gt=0, description="tokens of a context image, a side")
     hidden: int = Field(64, gt=0, description="channels of the first layer over context images")
     first: Path | None = Field(
-        None, description="run of train/first_view.py with whose answer drawing begins, and which is shown the denoiser"
+        None,
+        description="export folder of train/first_view.py: drawing begins with its answer, which the denoiser is shown",
     )
 
 

@@ -47,7 +47,9 @@ class ViewTask(TextTask):
         encoder = ViewEncoder(**settings)
         if config.first is None:
             return encoder
-        return encoder.beginning_with(load_component(FirstView, config.first), shown=True)
+        first = load_component(FirstView, config.first)
+        first.check_side(latent_shape[1], f"task.first={config.first}")
+        return encoder.beginning_with(first, shown=True)
 
     def spatial_channels(self, latent_channels: int) -> int:
         """Frontal and lateral context and, if shown, the first answer, each with a map of where there is one."""
@@ -58,7 +60,8 @@ class ViewTask(TextTask):
         study, first = read_study(batch, SEPARATOR), self.conditioner.first_view
         if first is None or not study.mask.any():
             return None
-        return FirstAnswer(first(study), null=first(study.without_context()), known=study.mask.any(1))
+        own, nobody = first(study), first.of_nobody(study)
+        return FirstAnswer(own, null=nobody, known=study.mask.any(1))
 
     def forward(self, batch: dict) -> Condition:
         """Shapes: B prompts, views, angles; link_context [B, M, c, h, w] -> tokens [B, L + 1 + M g g, D]."""

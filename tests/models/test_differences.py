@@ -1,5 +1,6 @@
 """A tuned network from its base and what differs."""
 
+import pytest
 import torch
 
 from gen.models.differences import difference, lost, restored
@@ -43,3 +44,19 @@ def test_a_change_of_high_rank_is_cut_to_the_best_approximation():
 
 def test_nothing_changed_nothing_stored():
     assert difference(weights(), weights(), rank=4) == {} and lost(weights(), weights(), {}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"mid::scale": None}, "without a scale"),
+        ({"mid::scale": torch.ones(2)}, "without a scale"),
+        ({"mid::left": torch.zeros(100_000, 3, dtype=torch.int8)}, "of a weight of shape"),
+        ({"mid::right": torch.zeros(2, 64, dtype=torch.int8)}, "of a weight of shape"),
+    ],
+)
+def test_damaged_factors_are_refused_before_they_are_multiplied(changed, said):
+    base, other = weights(), weights(1)
+    stored = difference(base | {"mid": base["mid"] + other["mid"][:, :3] @ other["mid"][:3]}, base, rank=4) | changed
+    with pytest.raises(ValueError, match=said):
+        restored(base, {name: value for name, value in stored.items() if value is not None})

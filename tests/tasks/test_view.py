@@ -152,6 +152,26 @@ def test_a_first_answer_that_is_shown_is_a_map_where_there_is_context(task, begi
     torch.testing.assert_close(maps[:, :10], task(batch).spatial)
 
 
+@torch.no_grad()
+def test_a_first_answer_is_a_number_in_half_precision_too(beginning):
+    """The code of nobody is zero, and zero by a norm in half precision is none."""
+    answer = beginning.first_answer(study())
+    beginning.conditioner.half()
+    try:
+        half = beginning.first_answer(study() | {"link_context": study()["link_context"].half()})
+        for whole, part in ((answer.latents, half.latents), (answer.null, half.null)):
+            assert part.dtype == torch.float16
+            torch.testing.assert_close(part.float(), whole, atol=1e-2, rtol=1e-2)
+    finally:
+        beginning.conditioner.float()
+
+
+def test_what_is_shown_has_to_be_there():
+    for shown in (True, "no"):
+        with pytest.raises(ValueError, match="shown"):
+            ViewEncoder(4, 16, grid=2, hidden=8, shown=shown)
+
+
 def test_the_first_answer_of_a_view_model_stays_as_it_was(beginning):
     encoder = beginning.conditioner.requires_grad_(True).train()
     try:

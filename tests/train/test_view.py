@@ -114,6 +114,16 @@ def test_a_view_model_begins_with_what_the_code_of_the_study_tells(studies, monk
     assert off.abs().max() < 0.05  # float16 weights alone: without context nothing is known
     with pytest.raises(UserError, match="nowhere"):
         ldm.main([str(studies / "view.yaml"), *whole, f"run={run}2", "task.first=nowhere"])
+    with pytest.raises(UserError, match=r"task\.first: initialise_from brings its own"):
+        begun = f"initialise_from={studies / 'plain' / 'export'}"
+        ldm.main([str(studies / "view.yaml"), begun, "low_rank=0", f"run={run}3", f"task.first={export}"])
+    with pytest.raises(UserError, match="an answer of its own"):
+        publish.with_first_answer(pipeline, export)
+    settings = json.loads((published / "conditioner" / "config.json").read_text())
+    shown = settings | {"shown": True}
+    (published / "conditioner" / "config.json").write_text(json.dumps(shown))
+    with pytest.raises(UserError, match=r"takes \d+ channels, its task gives \d+"):
+        CXRPipeline.from_pretrained(published)
     with pytest.raises(UserError, match="for view models; this one's task is text"):
         publish.with_first_answer(CXRPipeline.from_pretrained(), export)
 

@@ -29,12 +29,7 @@ NAMES = {"Viral": "Viral Pneumonia", "Bacterial": "Bacterial Pneumonia", "Fungal
 MEASURED = {"temperature": "C", "pO2_saturation": "%"}
 MEASURED |= dict.fromkeys(("leukocyte_count", "neutrophil_count", "lymphocyte_count"), "10^9/l")
 WRITTEN = 0.1  # hours from an image to what is written of it
-STATES = {
-    "intubation_present": "intubated",
-    "in_icu": "in intensive care",
-    "needed_supplemental_O2": "needed supplemental oxygen",
-    "extubated": "extubated",
-}
+STATES = {"intubation_present": "intubated", "in_icu": "in intensive care"}  # the others are of the whole illness
 NAMES |= {"Aspiration": "Aspiration Pneumonia", "Chlamydophila": "Chlamydophila Pneumonia", "Nocardia": "Nocardiosis"}
 
 
@@ -72,12 +67,19 @@ def _events(table: pd.DataFrame) -> pd.DataFrame:
     """Measurements and states at the hour of their study, and notes after it: of a pair the prior's alone is known."""
     table = table[_column(table, "study_id") != ""]
     notes = _column(table, "report").str.split().str.join(" ")
-    parts = [_event(table[notes != ""], "note", notes[notes != ""]).assign(hours=WRITTEN, end_hours=WRITTEN)]
+    own = notes[(notes != "") & (_studies_of(table, notes) == 1)]  # others tell of a whole series, of its end as well
+    parts = [_event(table.loc[own.index], "note", own).assign(hours=WRITTEN, end_hours=WRITTEN)]
     for column, unit in MEASURED.items():
         values = pd.to_numeric(_column(table, column), errors="coerce")
         parts.append(_event(table[values.notna()], "measured", column, values.dropna(), unit))
     parts += [_event(table[_column(table, column) == "Y"], "care", name) for column, name in STATES.items()]
     return pd.concat(parts, ignore_index=True).drop_duplicates()
+
+
+def _studies_of(table: pd.DataFrame, notes: pd.Series) -> pd.Series:
+    """In how many studies of its patient each note stands."""
+    written = table.reindex(columns=["patient_id", "study_id"]).assign(note=notes)
+    return written.groupby(["patient_id", "note"])["study_id"].transform("nunique")
 
 
 def _event(

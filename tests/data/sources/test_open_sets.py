@@ -177,6 +177,9 @@ def test_covid_notes_and_measurements_are_events_of_their_study(tree, tmp_path):
     )
     rows = pd.concat(prepared.events)
     assert rows["name"].tolist() == ["Fever", "temperature", "intubated"]
+    series = head + "images/a.jpg,cov_2,cov_2_0,0,test,Worse later,,\nimages/b.jpg,cov_2,cov_2_3,3,test,Worse later,,\n"
+    told = covid_chestxray.read(tree({"images/a.jpg": 8, "images/b.jpg": 8, "metadata.csv": series}, "series"))
+    assert pd.concat(told.events).empty  # a note of a whole series tells its end at its beginning
     bare = covid_chestxray.read(tree({"metadata.csv": "image,patient_id,split\na.png,p,test\n"}, "none"))
     assert pd.concat(bare.events).empty
 
