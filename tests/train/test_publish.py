@@ -51,7 +51,7 @@ def test_a_slim_model_draws_what_the_whole_one_draws(folders):
     assert not any((folders / "slim" / name).exists() for name in ("vae", "text_encoder", "tokenizer"))
     assert size(folders / "slim") < 0.5 * size(folders / "full")
     base, full, slimmed = (drawn(folders / name) for name in ("base", "full", "slim"))
-    assert abs(full - base).max() > 0.01 and abs(full - slimmed).max() < 0.005
+    assert abs(full - base).max() > 0.01 and abs(full - slimmed).max() < 0.05 * abs(full - base).max()
     hashes = {CXRPipeline.from_pretrained(folders / name).model_hash for name in ("base", "full", "slim")}
     assert len(hashes) == 3
 
@@ -65,7 +65,8 @@ def test_a_slim_model_of_a_slim_model(folders):
     whole = drawn(folders / "third")
     assert slim(folders / "third", folders / "slim", rank=4) < 1e-4
     assert not any((folders / "third" / name).exists() for name in ("vae", "text_encoder", "tokenizer"))
-    assert abs(whole - drawn(folders / "slim")).max() > 0.01 and abs(whole - drawn(folders / "third")).max() < 0.005
+    change = abs(whole - drawn(folders / "slim")).max()
+    assert change > 0.01 and abs(whole - drawn(folders / "third")).max() < 0.05 * change
     shutil.rmtree(folders / "third" / "unet")  # with the denoiser of the second as it is
     assert abs(drawn(folders / "third") - drawn(folders / "slim")).max() == 0
     index = folders / "base" / "model_index.json"
