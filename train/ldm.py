@@ -12,10 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from gen.config import load_job
 from gen.data.compose import CORPUS_SIZE, prompt_corpus
-from gen.data.dataset import make_dataset
 from gen.engine.checkpoint import replace_folder
 from gen.engine.figures import held_out_losses
-from gen.engine.learner import DatasetLearner
+from gen.engine.learner import DatasetLearner, coded_datasets
 from gen.engine.loop import Loop
 from gen.engine.memorisation import Memorisation
 from gen.engine.processes import processes
@@ -41,13 +40,7 @@ class LatentLearner(DatasetLearner):
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         self.kind = TASKS[job.task.name]
-        self.dataset, self.held_out = (
-            make_dataset(job.data, split, job.train.seed, job.run, self.kind.needs, self.kind.rows)
-            for split in ("train", "val")
-        )
-        for dataset in (self.dataset, self.held_out):
-            if dataset.store is not None:
-                dataset.store.check_codec(self.codec.signature().tolist())
+        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, self.kind.needs, self.kind.rows)
         self.memorisation = None
         if job.memorisation is not None:
             self.memorisation = Memorisation(job.memorisation, self.codec, self.dataset, self.held_out)

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gen.data.dataset import collate, make_dataset
+from gen.data.dataset import collate
 from gen.data.linked import SEPARATOR
-from gen.engine.learner import DatasetLearner
+from gen.engine.learner import DatasetLearner, coded_datasets
 from gen.engine.loop import to_device
 from gen.engine.study_codes import BATCH, several_views
 from gen.errors import UserError
@@ -54,13 +54,7 @@ class FirstViewLearner(DatasetLearner):
         super().__init__()
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
-        self.dataset, self.held_out = (
-            make_dataset(job.data, split, job.train.seed, job.run, ViewTask.needs, several_views)
-            for split in ("train", "val")
-        )
-        for dataset in (self.dataset, self.held_out):
-            if dataset.store is not None:
-                dataset.store.check_codec(self.codec.signature().tolist())
+        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, ViewTask.needs, several_views)
         side, coder = self.codec.latent_shape(job.data.resolution)[1], load_component(StudyCoder, job.coder)
         if coder.config.resolution != job.data.resolution:
             raise UserError(f"coder={job.coder}: of {coder.config.resolution} px images; train one at data.resolution")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from gen.data.dataset import CXRDataset, make_loader
+from gen.data.dataset import CXRDataset, make_dataset, make_loader
+from gen.data.linked import Needs
 from gen.data.moments import fingerprint
+from gen.models.codec import LatentCodec
 from gen.schema import DataConfig, TrainConfig
 
 
@@ -63,6 +65,20 @@ class DatasetJob(Protocol):
 
     @property
     def train(self) -> TrainConfig: ...
+
+
+def coded_datasets(
+    job: DatasetJob, run: Path, codec: LatentCodec, needs: Needs, rows: Callable
+) -> tuple[CXRDataset, CXRDataset]:
+    """Training and validation images, whose cached moments are of this codec.
+
+    Errors: UserError for moments of another.
+    """
+    train, val = (make_dataset(job.data, split, job.train.seed, run, needs, rows) for split in ("train", "val"))
+    for dataset in (train, val):
+        if dataset.store is not None:
+            dataset.store.check_codec(codec.signature().tolist())
+    return train, val
 
 
 class DatasetLearner(Learner):

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gen.data.augment import move_latents
-from gen.data.dataset import collate, make_dataset
+from gen.data.dataset import collate
 from gen.data.linked import SEPARATOR, Needs
-from gen.engine.learner import DatasetLearner
+from gen.engine.learner import DatasetLearner, coded_datasets
 from gen.engine.loop import to_device
 from gen.judges.study import nearer_than_strangers
 from gen.models.loading import load_codec
@@ -59,12 +59,7 @@ class StudyCodeLearner(DatasetLearner):
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         needs = Needs(columns=(*ViewTask.needs.columns, "patient_id"), links=ViewTask.needs.links)
-        self.dataset, self.held_out = (
-            make_dataset(job.data, split, job.train.seed, job.run, needs, several_views) for split in ("train", "val")
-        )
-        for dataset in (self.dataset, self.held_out):
-            if dataset.store is not None:
-                dataset.store.check_codec(self.codec.signature().tolist())
+        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, needs, several_views)
         channels, resolution = self.codec.latent_shape(job.data.resolution)[0], job.data.resolution
         coder = StudyCoder(channels, resolution=resolution, **job.network.model_dump())
         self.trained = nn.ModuleDict({"coder": coder})
