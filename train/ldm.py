@@ -40,7 +40,7 @@ class LatentLearner(DatasetLearner):
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         self.kind = TASKS[job.task.name]
-        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, self.kind.needs, self.kind.rows)
+        self.dataset, self.held_out = coded_datasets(job, self.codec, self.kind.needs, self.kind.rows)
         self.memorisation = None
         if job.memorisation is not None:
             self.memorisation = Memorisation(job.memorisation, self.codec, self.dataset, self.held_out)

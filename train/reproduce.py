@@ -28,14 +28,8 @@ TRAINED = {  # of the others, run by run: the folder here, and the shipped run o
     "bone": {"bone_first": "bone_unet_256", "bone": "bone_256"},
 }
 FOLDERS = {"views": "view_256", "temporal": "temporal_256", "bone": "bone_256"}
-WEIGHTS = {
-    "text": 8,
-    "fast": 2,
-    "views": 1,
-    "temporal": 2,
-    "bone": 2,
-    "judges": 1,
-}  # shares of the budget
+# shares of the budget among those asked for
+WEIGHTS = {"text": 8, "fast": 2, "views": 1, "temporal": 2, "bone": 2, "judges": 1}
 
 
 def finished(job: list[str]) -> bool:

@@ -54,7 +54,7 @@ class FirstViewLearner(DatasetLearner):
         super().__init__()
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
-        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, ViewTask.needs, several_views)
+        self.dataset, self.held_out = coded_datasets(job, self.codec, ViewTask.needs, several_views)
         side, coder = self.codec.latent_shape(job.data.resolution)[1], load_component(StudyCoder, job.coder)
         if coder.config.resolution != job.data.resolution:
             raise UserError(f"coder={job.coder}: of {coder.config.resolution} px images; train one at data.resolution")

@@ -61,20 +61,21 @@ class DatasetJob(Protocol):
     """A job that trains on the images of an index."""
 
     @property
+    def run(self) -> Path: ...
+
+    @property
     def data(self) -> DataConfig: ...
 
     @property
     def train(self) -> TrainConfig: ...
 
 
-def coded_datasets(
-    job: DatasetJob, run: Path, codec: LatentCodec, needs: Needs, rows: Callable
-) -> tuple[CXRDataset, CXRDataset]:
+def coded_datasets(job: DatasetJob, codec: LatentCodec, needs: Needs, rows: Callable) -> tuple[CXRDataset, CXRDataset]:
     """Training and validation images, whose cached moments are of this codec.
 
     Errors: UserError for moments of another.
     """
-    train, val = (make_dataset(job.data, split, job.train.seed, run, needs, rows) for split in ("train", "val"))
+    train, val = (make_dataset(job.data, split, job.train.seed, job.run, needs, rows) for split in ("train", "val"))
     for dataset in (train, val):
         if dataset.store is not None:
             dataset.store.check_codec(codec.signature().tolist())

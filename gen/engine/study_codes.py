@@ -59,7 +59,7 @@ class StudyCodeLearner(DatasetLearner):
         self.job = job
         self.codec = load_codec(job.codec).requires_grad_(False).eval()
         needs = Needs(columns=(*ViewTask.needs.columns, "patient_id"), links=ViewTask.needs.links)
-        self.dataset, self.held_out = coded_datasets(job, job.run, self.codec, needs, several_views)
+        self.dataset, self.held_out = coded_datasets(job, self.codec, needs, several_views)
         channels, resolution = self.codec.latent_shape(job.data.resolution)[0], job.data.resolution
         coder = StudyCoder(channels, resolution=resolution, **job.network.model_dump())
         self.trained = nn.ModuleDict({"coder": coder})

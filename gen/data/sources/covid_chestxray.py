@@ -26,11 +26,11 @@ FREE = re.compile(r"CC[ -]?(?:BY|0)(?:[ -]?\d\.\d)?", re.I)
 UNKNOWN = ("todo", "unknown", "")
 # the last part of "Pneumonia/Viral/COVID-19", where it is not a finding's name by itself
 NAMES = {"Viral": "Viral Pneumonia", "Bacterial": "Bacterial Pneumonia", "Fungal": "Fungal Pneumonia"}
+NAMES |= {"Aspiration": "Aspiration Pneumonia", "Chlamydophila": "Chlamydophila Pneumonia", "Nocardia": "Nocardiosis"}
 MEASURED = {"temperature": "C", "pO2_saturation": "%"}
 MEASURED |= dict.fromkeys(("leukocyte_count", "neutrophil_count", "lymphocyte_count"), "10^9/l")
 WRITTEN = 0.1  # hours from an image to what is written of it
 STATES = {"intubation_present": "intubated", "in_icu": "in intensive care"}  # the others are of the whole illness
-NAMES |= {"Aspiration": "Aspiration Pneumonia", "Chlamydophila": "Chlamydophila Pneumonia", "Nocardia": "Nocardiosis"}
 
 
 def read(folder: Path) -> Tables:
